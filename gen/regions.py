@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
-class _TensorFields:
-    """Give a frozen dataclass of tensors `.to()`, batch indexing and concatenation."""
+class TensorFields:
+    """Give a frozen dataclass of tensors `.to()` and batch indexing."""
 
     def to(self, device: torch.device | str):
         """Move every tensor field to `device`."""
@@ -27,13 +27,15 @@ class _TensorFields:
             value = getattr(self, field.name)
             if isinstance(value, Tensor):
                 changes[field.name] = function(value)
-            elif isinstance(value, _TensorFields):
+            elif isinstance(value, TensorFields):
                 changes[field.name] = value._map(function)
+            elif isinstance(value, dict):
+                changes[field.name] = {key: function(item) for key, item in value.items()}
         return replace(self, **changes)
 
 
 @dataclass(frozen=True)
-class Regions(_TensorFields):
+class Regions(TensorFields):
     """Which pixels belong to which region; masks may overlap, region 0 is the background.
 
     Attributes:
@@ -85,11 +87,11 @@ class Regions(_TensorFields):
 
 
 @dataclass(frozen=True)
-class RegionPose(_TensorFields):
+class RegionPose(TensorFields):
     """Where a region is painted, in image units: x to the right, y down, both in [0, 1].
 
     `flip` and `angle` are relative to how the object looks in the view its tokens were read from,
-    so a pose measured from a mask has flip 0 and angle (0, 1).
+    so a pose measured from a mask has flip 0 and angle (0, 1). The box turns with the object: `size` is measured along its own axes.
 
     Attributes:
         centre: (x, y) of the box.
@@ -116,17 +118,47 @@ class RegionPose(_TensorFields):
         return RegionPose((first + last) / 2, last - first, torch.zeros_like(boxes[..., 0]), angle)
 
     @staticmethod
-    def from_regions(regions: Regions) -> RegionPose:
-        """Measure the pose of every region from its mask."""
-        return RegionPose.from_boxes(regions.boxes())
+    def from_regions(regions: Regions, flip: Float[Tensor, " b"] | None = None, angle: Float[Tensor, "b 2"] | None = None) -> RegionPose:
+        """Measure the pose of every region from its mask.
+
+        Args:
+            regions: of one view.
+            flip: 1 for samples that are mirrored relative to the source view.
+            angle: (sin, cos) by which samples are turned relative to the source view; the boxes are measured along the turned axes.
+        """
+        pose = RegionPose.from_boxes(regions.boxes())
+        if flip is not None:
+            pose = replace(pose, flip=flip[:, None].expand_as(pose.flip).contiguous())
+        if angle is not None:
+            pose = replace(pose, angle=angle[:, None].expand_as(pose.angle).contiguous())
+            for i in torch.nonzero(angle[:, 0] != 0).flatten().tolist():
+                centre, size = _turned_boxes(regions.masks[i], angle[i])
+                pose.centre[i], pose.size[i] = centre, size
+        return pose
+
+    def own_coordinates(self, points: Float[Tensor, "p 2"]) -> Float[Tensor, "b n p 2"]:
+        """Express image points in every region's own box, as its source view shows it: (0, 0) is the centre, the box is [-1/2, 1/2]^2.
+
+        Args:
+            points: (x, y) in image units.
+        """
+        offset = points - self.centre[:, :, None]
+        sin, cos = self.angle[:, :, None, 0], self.angle[:, :, None, 1]
+        along = torch.stack([cos * offset[..., 0] + sin * offset[..., 1], cos * offset[..., 1] - sin * offset[..., 0]], -1)
+        along = along / self.size[:, :, None].clamp_min(1e-3)
+        mirror = (1 - 2 * self.flip)[:, :, None]
+        return torch.stack([along[..., 0] * mirror, along[..., 1]], -1)
 
     def boxes(self) -> Float[Tensor, "b n 4"]:
-        """Return (left, top, right, bottom) of the upright box; may reach outside [0, 1]."""
-        return torch.cat([self.centre - self.size / 2, self.centre + self.size / 2], -1)
+        """Return (left, top, right, bottom) of the upright box around the turned one; may reach outside [0, 1]."""
+        sin, cos = self.angle[..., 0].abs(), self.angle[..., 1].abs()
+        width, height = self.size[..., 0], self.size[..., 1]
+        half = torch.stack([cos * width + sin * height, sin * width + cos * height], -1) / 2
+        return torch.cat([self.centre - half, self.centre + half], -1)
 
 
 @dataclass(frozen=True)
-class RegionLatents(_TensorFields):
+class RegionLatents(TensorFields):
     """A picture as a set of editable things: what each region is, and where.
 
     Attributes:
@@ -150,6 +182,26 @@ def masks_to_grid(masks: Bool[Tensor, "b n h w"], grid: int) -> Bool[Tensor, "b 
     if height % grid or width % grid:
         raise ValueError(f"masks of {height}x{width} pixels do not divide into a {grid}x{grid} grid; resize them to a multiple of {grid}")
     return masks.unflatten(3, (grid, width // grid)).any(4).unflatten(2, (grid, height // grid)).any(3)
+
+
+def cell_centres(height: int, width: int, device: torch.device | str = "cpu") -> Float[Tensor, "p 2"]:
+    """Return the (x, y) of every pixel or cell centre in image units, row by row."""
+    y, x = torch.meshgrid((torch.arange(height, device=device) + 0.5) / height, (torch.arange(width, device=device) + 0.5) / width, indexing="ij")
+    return torch.stack([x, y], -1).flatten(0, 1)
+
+
+def _turned_boxes(masks: Bool[Tensor, "n h w"], angle: Float[Tensor, " 2"]) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "n 2"]]:
+    """Return centre and size of each mask's box along axes turned by `angle`; zeros where a mask is empty."""
+    height, width = masks.shape[-2:]
+    sin, cos = angle
+    points = cell_centres(height, width, masks.device)
+    along = torch.stack([cos * points[:, 0] + sin * points[:, 1], cos * points[:, 1] - sin * points[:, 0]], -1)
+    inside = masks.flatten(1)[..., None]
+    low = torch.where(inside, along, torch.inf).amin(1)
+    high = torch.where(inside, along, -torch.inf).amax(1)
+    middle, found = (low + high) / 2, inside.any(1)
+    centre = torch.stack([cos * middle[:, 0] - sin * middle[:, 1], sin * middle[:, 0] + cos * middle[:, 1]], -1)
+    return torch.where(found, centre, 0), torch.where(found, high - low + 1 / max(height, width), 0)
 
 
 def _extent(occupied: Bool[Tensor, "b n s"], length: int) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n"]]:

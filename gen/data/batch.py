@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gen.regions import RegionPose, Regions, _TensorFields
+from gen.regions import RegionPose, Regions, TensorFields
 
 
 @dataclass(frozen=True)
-class View(_TensorFields):
+class View(TensorFields):
     """One picture of a scene and its regions.
 
     Attributes:
@@ -26,7 +26,7 @@ class View(_TensorFields):
 
 
 @dataclass(frozen=True)
-class RegionBatch(_TensorFields):
+class RegionBatch(TensorFields):
     """A batch of source / target pairs.
 
     Attributes:
@@ -46,6 +46,11 @@ class RegionBatch(_TensorFields):
     seeds: Int[Tensor, " b"]
     captions: tuple[str, ...] = ()
     labels: dict[str, Int[Tensor, "b n"]] = field(default_factory=dict)
+
+    def __getitem__(self, index) -> RegionBatch:
+        """Index or slice the batch; an int keeps a batch of one."""
+        index = slice(index, index + 1 or None) if isinstance(index, int) else index
+        return replace(super().__getitem__(index), captions=self.captions[index])
 
     def __len__(self) -> int:
         return self.seeds.shape[0]

@@ -1,0 +1,211 @@
+"""RegionData: what all datasets share, and the way from items to source / target batches."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from gen.data.augment import Augmentation, ViewTransform, apply_transforms, relative_turn
+from gen.data.batch import RegionBatch, View
+from gen.regions import RegionPose, Regions
+from gen.segmentation import Classical, GroundTruth, Segmenter
+from image_utils import convert, io
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture of a dataset, before segmentation and augmentation.
+
+    Attributes:
+        pixel_values: in [-1, 1].
+        label_map: 0 background, k the k-th object; None if the segmenter has to find it.
+        caption: "" where there is none.
+        labels: per-region integer targets by name, -1 where unknown.
+        target: the same objects, differently arranged: what the decoder shall paint; None means the same picture.
+    """
+
+    pixel_values: Float[Tensor, "3 h w"]
+    label_map: Int[Tensor, "h w"] | None = None
+    caption: str = ""
+    labels: dict[str, Int[Tensor, " n"]] = field(default_factory=dict)
+    target: Item | None = None
+
+
+@dataclass(kw_only=True)
+class RegionData:
+    """Base of every dataset: a subclass says how many items it has and what item `index` is.
+
+    A subclass defines `__len__()`, `items(indices)` and `validation_items()`; everything here works for all of them.
+
+    Attributes:
+        resolution: side of the square pictures, in pixels.
+        num_regions: n, the background included.
+        train_batch_size: samples a process and forward pass.
+        num_workers: loader processes; 0 loads in the training process.
+        num_validation: pictures in a validation batch, `validation_image` included.
+        segmenter: finds the regions of an item.
+        source_augmentation: of what the encoder reads.
+        target_augmentation: of what the decoder paints; drawn independently.
+        validation_image: extra pictures to reconstruct at every evaluation.
+        validation_prompt: their caption.
+        overfit_items: train on the first n items only, unaugmented, and validate on them; 0 for all.
+    """
+
+    resolution: int = 64
+    num_regions: int = 6
+    train_batch_size: int = 16
+    num_workers: int = 0
+    num_validation: int = 8
+    segmenter: Segmenter = field(default_factory=GroundTruth)
+    source_augmentation: Augmentation = field(default_factory=Augmentation)
+    target_augmentation: Augmentation = field(default_factory=Augmentation)
+    validation_image: list[str] = field(default_factory=list)
+    validation_prompt: str | None = None
+    overfit_items: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("resolution", 8), ("num_regions", 2), ("train_batch_size", 1), ("num_workers", 0), ("overfit_items", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"dataset.{name}={getattr(self, name)} is too small; it must be at least {least}")
+        if len(self.validation_image) > self.num_validation:
+            raise ValueError(f"dataset.validation_image lists {len(self.validation_image)} pictures, dataset.num_validation={self.num_validation}")
+        for path in self.validation_image:
+            io.check_image(path)
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def items(self, indices: list[int]) -> list[Item]:
+        """Return the items with these numbers, each of `resolution` x `resolution` pixels."""
+        raise NotImplementedError
+
+    def validation_items(self, count: int) -> list[Item]:
+        """Return `count` held-out items, the same at every call."""
+        raise NotImplementedError
+
+    def train_batches(self, *, seed: int, rank: int = 0, num_processes: int = 1, start: int = 0) -> Iterator[RegionBatch]:
+        """Yield this process's batches without end, beginning at sample position `start`.
+
+        The samples of a run form one stream; position p is item `order[p]` of a shuffled epoch, and its augmentation and noise follow
+        from (seed, p). Rank r takes each `num_processes`-th block of `train_batch_size` positions, so the stream is the same for any
+        number of processes and a run can continue at any position.
+
+        Args:
+            seed: of the order and of all randomness.
+            rank: of this process.
+            num_processes: that share the stream.
+            start: position of the first sample that any process takes now; a multiple of the blocks of all processes.
+        """
+        step = self.train_batch_size * num_processes
+        if start % self.train_batch_size:
+            raise ValueError(f"start={start} is not a multiple of train_batch_size={self.train_batch_size}")
+        positions = _Positions(start + rank * self.train_batch_size, step, self.train_batch_size)
+        loader = DataLoader(
+            _Stream(self, seed), sampler=positions, batch_size=None, num_workers=self.num_workers,
+            prefetch_factor=4 if self.num_workers else None, worker_init_fn=_one_thread,
+        )  # fmt: skip
+        yield from loader
+
+    def validation_batch(self) -> RegionBatch:
+        """Return the held-out batch, unaugmented: first the `validation_image` pictures, then items of the dataset."""
+        items = [self._validation_picture(path) for path in self.validation_image]
+        count = self.num_validation - len(items)
+        items += self.items(list(range(min(count, self.overfit_items)))) if self.overfit_items else self.validation_items(count)
+        identity = [ViewTransform()] * len(items)
+        return self.collate(items, identity, identity, list(range(len(items))))
+
+    def collate(self, items: list[Item], source: list[ViewTransform], target: list[ViewTransform], seeds: list[int]) -> RegionBatch:
+        """Segment items and build the batch in which each is seen through its source and its target transform."""
+        pixels = torch.stack([item.pixel_values for item in items])
+        labels = torch.stack([self._segment(item) for item in items])
+        after = [item.target or item for item in items]
+        pixels_after = torch.stack([item.pixel_values for item in after])
+        labels_after = torch.stack([self._segment(new) if new is not old else label for new, old, label in zip(after, items, labels, strict=True)])
+        changed = _changed_pixels(pixels, pixels_after)
+        turns = [relative_turn(s, t) for s, t in zip(source, target, strict=True)]
+        flip, angle = torch.tensor([turn[0] for turn in turns]), torch.tensor([turn[1] for turn in turns])
+        source_pixels, source_maps = apply_transforms(pixels, labels[:, None], source)
+        target_pixels, target_maps = apply_transforms(pixels_after, torch.stack([labels_after, changed.long()], 1), target)
+        source_regions = Regions.from_label_map(source_maps[:, 0], self.num_regions)
+        target_regions = Regions.from_label_map(target_maps[:, 0], self.num_regions)
+        return RegionBatch(
+            source=View(source_pixels, source_regions, RegionPose.from_regions(source_regions)),
+            target=View(target_pixels, target_regions, RegionPose.from_regions(target_regions, flip, angle)),
+            context=apply_transforms(pixels, labels[:, None], target)[0],
+            changed=target_maps[:, 1].bool(),
+            seeds=torch.tensor(seeds),
+            captions=tuple(item.caption for item in after),
+            labels={name: torch.stack([item.labels[name] for item in items]) for name in items[0].labels},
+        )
+
+    def _segment(self, item: Item) -> Int[Tensor, "h w"]:
+        return self.segmenter(item.pixel_values, item.label_map)
+
+    def _validation_picture(self, path: str) -> Item:
+        image = io.load_image(path).resize((self.resolution, self.resolution))
+        pixel_values = convert.to_tensor(image)
+        label_map = Classical(max_regions=self.num_regions - 1)(pixel_values, None)
+        return Item(pixel_values, label_map, self.validation_prompt or "")
+
+
+class _Positions(Sampler):
+    """Lists of the stream positions that one process takes, without end."""
+
+    def __init__(self, first: int, step: int, block: int) -> None:
+        self.first, self.step, self.block = first, step, block
+
+    def __iter__(self) -> Iterator[list[int]]:
+        position = self.first
+        while True:
+            yield list(range(position, position + self.block))
+            position += self.step
+
+
+class _Stream(Dataset):
+    """Turn a list of stream positions into a batch; lives in the loader's worker."""
+
+    def __init__(self, data: RegionData, seed: int) -> None:
+        self.data, self.seed = data, seed
+        self._epoch: tuple[int, Tensor] | None = None
+
+    def __getitem__(self, positions: list[int]) -> RegionBatch:
+        data = self.data
+        indices = [self._item_index(position) for position in positions]
+        generators = [random.Random(sample_seed(self.seed, position)) for position in positions]
+        augmented = not data.overfit_items
+        source = [data.source_augmentation.draw(g) if augmented else ViewTransform() for g in generators]
+        target = [data.target_augmentation.draw(g) if augmented else ViewTransform() for g in generators]
+        return data.collate(data.items(indices), source, target, [g.getrandbits(62) for g in generators])
+
+    def _item_index(self, position: int) -> int:
+        length = self.data.overfit_items or len(self.data)
+        epoch, place = divmod(position, length)
+        if self._epoch is None or self._epoch[0] != epoch:
+            order = torch.randperm(length, generator=torch.Generator().manual_seed(sample_seed(self.seed, -1 - epoch)))
+            self._epoch = (epoch, order)
+        return int(self._epoch[1][place])
+
+
+def sample_seed(seed: int, position: int) -> int:
+    """Mix the run's seed and a stream position into one 62-bit number (splitmix64's finaliser)."""
+    value = (seed * 0x9E3779B97F4A7C15 + position * 0xD1B54A32D192ED03 + 0x632BE59BD9B4E019) & (2**64 - 1)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        value = ((value ^ (value >> shift)) * factor) & (2**64 - 1)
+    return (value ^ (value >> 31)) >> 2
+
+
+def _changed_pixels(before: Float[Tensor, "b 3 h w"], after: Float[Tensor, "b 3 h w"]) -> Bool[Tensor, "b h w"]:
+    """Mark the pixels that differ, and their neighbours: resampling mixes a pixel with the ones beside it."""
+    differs = (before != after).any(1, keepdim=True).float()
+    return F.max_pool2d(differs, 3, stride=1, padding=1)[:, 0].bool()
+
+
+def _one_thread(worker: int) -> None:
+    torch.set_num_threads(1)

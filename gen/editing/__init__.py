@@ -1,0 +1,1 @@
+"""Edits on latents: as functions, as JSON plans, and applied to a picture."""

@@ -1,0 +1,86 @@
+"""What an edit must not change does not: the area it may change, and compositing the rest back."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from gen.regions import RegionLatents, RegionPose, Regions, cell_centres
+
+MARGIN = 0.3  # of the object's larger side: room for its shadow, on every side because the light may come from any
+MARGIN_PIXELS = 2
+
+
+def changed_area(
+    regions: Regions, before: RegionLatents, after: RegionLatents, margin: float = MARGIN, margin_pixels: int = MARGIN_PIXELS
+) -> Bool[Tensor, "b h w"]:
+    """Mark the pixels that an edit may change.
+
+    That is, for every region whose tokens, pose or presence changed: its old mask, its old box and its new box, grown by a margin in which
+    its shadow may fall.
+
+    Args:
+        regions: the masks before the edit.
+        before: latents before the edit.
+        after: latents after the edit; the same slots.
+        margin: as a share of the region's larger side.
+        margin_pixels: added to it.
+    """
+    height, width = regions.masks.shape[-2:]
+    changed = _changed_regions(before, after)
+    old = regions.masks | _painted_boxes(before.pose, height, width)
+    touched = (old & before.valid[..., None, None]) | (_painted_boxes(after.pose, height, width) & after.valid[..., None, None])
+    side = torch.maximum(before.pose.size * before.valid[..., None], after.pose.size * after.valid[..., None]).amax(-1)
+    area = torch.zeros_like(regions.masks[:, 0])
+    for sample, region in changed.nonzero().tolist():
+        pixels = math.ceil(margin * float(side[sample, region]) * max(height, width)) + margin_pixels
+        area[sample] |= _grown(touched[sample, region], pixels)
+    return area
+
+
+def composite(
+    source: Float[Tensor, "b 3 h w"], edited: Float[Tensor, "b 3 h w"], changed: Bool[Tensor, "b h w"], feather: int = 3
+) -> Float[Tensor, "b 3 h w"]:
+    """Put the edited picture into the source where it may change; every other pixel is the source's, bit for bit.
+
+    Args:
+        source: before the edit.
+        edited: the decoder's picture.
+        changed: what may change.
+        feather: pixels inside `changed` over which one passes into the other.
+    """
+    weight = torch.zeros_like(source[:, :1])
+    inner = changed[:, None]
+    for _ in range(feather + 1):
+        weight = weight + inner.to(source.dtype) / (feather + 1)
+        inner = ~_grown(~inner, 1)
+    return torch.where(changed[:, None], torch.lerp(source, edited, weight), source)
+
+
+def _changed_regions(before: RegionLatents, after: RegionLatents) -> Bool[Tensor, "b n"]:
+    changed = before.valid != after.valid
+    pairs = [(before.tokens, after.tokens)]
+    pairs += [(getattr(before.pose, name), getattr(after.pose, name)) for name in ("centre", "size", "flip", "angle", "depth", "yaw")]
+    for old, new in pairs:
+        if old is not None and new is not None:
+            changed = changed | ((old != new).flatten(2).any(-1) if old.ndim > 2 else old != new)
+    return changed & (before.valid | after.valid)
+
+
+def _painted_boxes(pose: RegionPose, height: int, width: int) -> Bool[Tensor, "b n h w"]:
+    """Mark the pixels whose centres lie in each region's box, turned as the pose says."""
+    own = pose.own_coordinates(cell_centres(height, width, pose.centre.device))
+    inside = (own.abs() <= 0.5).all(-1) & (pose.size > 0).all(-1)[..., None]
+    return inside.unflatten(-1, (height, width))
+
+
+def _grown(masks: Bool[Tensor, "*b h w"], pixels: int) -> Bool[Tensor, "*b h w"]:
+    """Grow masks by a square of `pixels` to every side."""
+    values = masks.to(torch.float32).reshape(-1, 1, *masks.shape[-2:])
+    values = F.max_pool2d(values, (1, 2 * pixels + 1), stride=1, padding=(0, pixels))
+    values = F.max_pool2d(values, (2 * pixels + 1, 1), stride=1, padding=(pixels, 0))
+    return values.bool().reshape(masks.shape)

@@ -1,0 +1,1 @@
+"""The networks: region encoder, conditioner, decoder, and the pipeline that holds them."""

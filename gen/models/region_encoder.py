@@ -1,0 +1,91 @@
+"""RegionEncoder: image and regions -> appearance tokens that know neither position nor neighbours."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from gen.models.image_backbone import ConvBackbone, fourier_features
+from gen.regions import RegionPose, Regions, cell_centres, masks_to_grid
+
+_OCTAVES = 3
+
+
+class RegionEncoder(ModelMixin, ConfigMixin):
+    """Pool backbone features into `num_queries` tokens a region; a region's queries see only its own cells.
+
+    Where a cell lies is told relative to the region's own box, so a token can describe shape and texture but not position.
+
+    Args:
+        num_queries: q, tokens per region.
+        width: d, of features and tokens.
+        depth: attention blocks.
+        num_heads: of each block.
+        backbone_depth: residual blocks of the backbone.
+    """
+
+    @register_to_config
+    def __init__(self, num_queries: int = 2, width: int = 128, depth: int = 2, num_heads: int = 4, backbone_depth: int = 2) -> None:
+        super().__init__()
+        self.backbone = ConvBackbone(4, width, backbone_depth)
+        self.queries = nn.Parameter(torch.randn(num_queries, width) * 0.02)
+        self.place = nn.Linear(2 + 4 * _OCTAVES + 1, width)
+        self.blocks = nn.ModuleList(PoolingBlock(width, num_heads) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(
+        self, pixel_values: Float[Tensor, "b 3 h w"], regions: Regions, known: Bool[Tensor, "b h w"] | None = None
+    ) -> Float[Tensor, "b n q d"]:
+        """Encode every region.
+
+        Args:
+            pixel_values: in [-1, 1].
+            regions: of the image; regions that are not valid get zeros.
+            known: False where pixels are erased before the network sees them; None means all are known.
+
+        Returns:
+            Appearance tokens, layer-normalised.
+        """
+        if known is None:
+            known = torch.ones_like(regions.masks[:, 0])
+        image = torch.cat([pixel_values * known[:, None], known[:, None].to(pixel_values.dtype)], 1)
+        features = self.backbone(image)
+        grid = features.shape[-1]
+        cells = masks_to_grid(regions.masks, grid).flatten(2)
+        coverage = F.adaptive_avg_pool2d(regions.masks.float(), grid).flatten(2)
+        points = RegionPose.from_regions(regions).own_coordinates(cell_centres(grid, grid, features.device))
+        place = self.place(torch.cat([fourier_features(points.clamp(-1, 1), _OCTAVES), coverage[..., None]], -1))
+        keys = features.flatten(2).mT[:, None] + place
+        # An absent region has no cell to look at: let it look everywhere, and clear its tokens below.
+        visible = cells | ~cells.any(-1, keepdim=True)
+        tokens = self.queries.expand(*regions.valid.shape, -1, -1)
+        for block in self.blocks:
+            tokens = block(tokens, keys, visible)
+        return self.norm(tokens) * regions.valid[..., None, None]
+
+
+class PoolingBlock(nn.Module):
+    """Pre-norm masked cross-attention from a region's queries to its cells, then an MLP."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm_query, self.norm_key, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
+        self.to_query, self.to_key_value, self.to_out = nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
+
+    def forward(
+        self, tokens: Float[Tensor, "b n q d"], keys: Float[Tensor, "b n p d"], visible: Bool[Tensor, "b n p"]
+    ) -> Float[Tensor, "b n q d"]:
+        """Update tokens from the visible ones of p cells."""
+        query = self.to_query(self.norm_query(tokens))
+        key, value = self.to_key_value(self.norm_key(keys)).chunk(2, -1)
+        query, key, value = (x.float().unflatten(-1, (self.num_heads, -1)).flatten(0, 1).transpose(1, 2) for x in (query, key, value))
+        pooled = F.scaled_dot_product_attention(query, key, value, attn_mask=visible.flatten(0, 1)[:, None, None])
+        tokens = tokens + self.to_out(pooled.transpose(1, 2).flatten(2).unflatten(0, tokens.shape[:2]))
+        return tokens + self.mlp(self.norm_mlp(tokens))

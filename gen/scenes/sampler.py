@@ -1,0 +1,158 @@
+"""The sampler: draws a scene from (seed, scene_id, preset) and from nothing else."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass, replace
+
+from gen.scenes.camera import Pinhole
+from gen.scenes.catalogue import COLOURS, FLOOR_COLOURS, MATERIALS, SHAPES, is_held_out
+from gen.scenes.placement import Layout
+from gen.scenes.spec import CameraSpec, FloorSpec, LightSpec, ObjectSpec, SceneSpec
+
+PRESETS = ("simple", "standard", "hard")
+
+_TRIES_PER_OBJECT = 40
+_TRIES_PER_SCENE = 50
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """The ranges that a preset draws from.
+
+    Attributes:
+        objects: fewest and most objects.
+        size: least and largest `ObjectSpec.size`.
+        textures: weight of plain, stripes, checker, dots.
+        floors: weight of each of `catalogue.FLOOR_TEXTURES`.
+        floor_contrast: least and largest relative brightness step of the floor's texture.
+        hidden: the largest share of an object's box that nearer objects may cover.
+        held_out: probability that an object is drawn from the held-out pairs; they are never drawn when 0.
+    """
+
+    objects: tuple[int, int]
+    size: tuple[float, float]
+    textures: tuple[float, float, float, float]
+    floors: tuple[float, float, float, float, float, float]
+    floor_contrast: tuple[float, float]
+    hidden: float
+    held_out: float
+
+
+DIFFICULTY = {
+    "simple": Difficulty((2, 4), (0.55, 0.95), (8, 1, 0, 0), (4, 1, 0, 1, 0, 0), (0.05, 0.15), 0.2, 0.0),
+    "standard": Difficulty((3, 6), (0.45, 0.90), (3, 2, 2, 2), (1, 2, 2, 2, 1, 2), (0.15, 0.45), 0.3, 0.0),
+    "hard": Difficulty((5, 8), (0.40, 0.95), (1, 1, 1, 1), (1, 2, 2, 2, 2, 2), (0.20, 0.60), 0.6, 0.4),
+}
+
+
+def sample_scene(seed: int, scene_id: int, preset: str) -> SceneSpec:
+    """Draw a scene; the same arguments always give the same scene.
+
+    Args:
+        seed: of the whole data set.
+        scene_id: number of the scene in the data set.
+        preset: one of `PRESETS`.
+
+    Raises:
+        ValueError: if the preset is unknown.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"unknown preset {preset!r} of scenes; choose one of {', '.join(PRESETS)}")
+    rng = random.Random(f"scene {preset} {seed} {scene_id}")
+    difficulty = DIFFICULTY[preset]
+    for _ in range(_TRIES_PER_SCENE):
+        camera, light, floor = _camera(rng), _light(rng), _floor(rng, difficulty)
+        objects = _objects(rng, difficulty, Pinhole.of(camera))
+        if objects is not None:
+            return SceneSpec(preset, seed, scene_id, objects, camera, light, floor)
+    raise AssertionError(f"preset {preset} found no room for its objects in {_TRIES_PER_SCENE} tries (seed {seed}, scene {scene_id})")
+
+
+def draw_object(rng: random.Random, preset: str, shape: str | None = None, colour: str | None = None) -> ObjectSpec:
+    """Draw an object that stands in the middle; `shape` or `colour` fix that part of it."""
+    difficulty = DIFFICULTY[preset]
+    unseen = rng.random() < difficulty.held_out
+    pairs = [(s, c) for s in SHAPES for c in COLOURS if shape in (None, s) and colour in (None, c) and (is_held_out(s, c) == unseen)]
+    chosen_shape, chosen_colour = rng.choice(pairs)
+    texture = rng.choices(("plain", "stripes", "checker", "dots"), difficulty.textures)[0]
+    rgb = jittered(rng, COLOURS[chosen_colour], 0.03)
+    return ObjectSpec(
+        shape=chosen_shape,
+        colour=chosen_colour,
+        material=rng.choice(MATERIALS),
+        texture=texture,
+        rgb=rgb,
+        second_rgb=_second(rgb, rng.uniform(0.45, 0.65)),
+        texture_scale=rng.uniform(1.3, 2.0),
+        x=0.0,
+        y=0.0,
+        size=rng.uniform(*difficulty.size),
+        yaw=rng.uniform(-math.pi, math.pi),
+    )
+
+
+def jittered(rng: random.Random, rgb: tuple[float, float, float], amount: float) -> tuple[float, float, float]:
+    """Move every channel by at most `amount`, inside [0, 1]."""
+    red, green, blue = (min(max(value + rng.uniform(-amount, amount), 0.0), 1.0) for value in rgb)
+    return red, green, blue
+
+
+def _second(rgb: tuple[float, float, float], factor: float) -> tuple[float, float, float]:
+    return rgb[0] * factor, rgb[1] * factor, rgb[2] * factor
+
+
+def _objects(rng: random.Random, difficulty: Difficulty, pinhole: Pinhole) -> tuple[ObjectSpec, ...] | None:
+    preset = next(name for name, value in DIFFICULTY.items() if value is difficulty)
+    layout = Layout(pinhole, difficulty.hidden)
+    placed: list[ObjectSpec] = []
+    for _ in range(rng.randint(*difficulty.objects)):
+        item = draw_object(rng, preset)
+        for _ in range(_TRIES_PER_OBJECT):
+            x, y = pinhole.floor_point(rng.uniform(0.08, 0.92), rng.uniform(0.15, 0.95))
+            moved = replace(item, x=x, y=y)
+            if layout.accepts((*placed, moved)):
+                placed.append(moved)
+                break
+        else:
+            return None
+    rng.shuffle(placed)
+    return tuple(placed)
+
+
+def _camera(rng: random.Random) -> CameraSpec:
+    return CameraSpec(
+        azimuth=math.radians(rng.uniform(-12, 12)),
+        elevation=math.radians(rng.uniform(40, 52)),
+        distance=rng.uniform(9.5, 10.5),
+        look_x=rng.uniform(-0.2, 0.2),
+        look_y=rng.uniform(-0.2, 0.2),
+        half_angle=math.radians(15.5),
+    )
+
+
+def _light(rng: random.Random) -> LightSpec:
+    return LightSpec(
+        azimuth=math.radians(rng.choice((-1, 1)) * rng.uniform(20, 150)),
+        elevation=math.radians(rng.uniform(45, 65)),
+        strength=rng.uniform(0.8, 1.0),
+        ambient=rng.uniform(0.36, 0.46),
+        softness=rng.uniform(0.10, 0.25),
+    )
+
+
+def _floor(rng: random.Random, difficulty: Difficulty) -> FloorSpec:
+    colour = rng.choice(list(FLOOR_COLOURS))
+    rgb = jittered(rng, FLOOR_COLOURS[colour], 0.03)
+    texture = rng.choices(("plain", "checker", "planks", "tiles", "dots", "speckle"), difficulty.floors)[0]
+    return FloorSpec(
+        colour=colour,
+        texture=texture,
+        rgb=rgb,
+        second_rgb=_second(rgb, 1 - rng.uniform(*difficulty.floor_contrast)),
+        period=rng.uniform(0.9, 1.6),
+        angle=math.radians(rng.uniform(-45, 45)),
+        phase_x=rng.random(),
+        phase_y=rng.random(),
+    )

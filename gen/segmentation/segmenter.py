@@ -1,0 +1,25 @@
+"""The protocol that everything which finds regions obeys."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@runtime_checkable
+class Segmenter(Protocol):
+    """Cut one picture into regions; the same picture always gives the same regions."""
+
+    def __call__(self, pixel_values: Float[Tensor, "3 h w"], label_map: Int[Tensor, "h w"] | None = None) -> Int[Tensor, "h w"]:
+        """Return which region each pixel belongs to.
+
+        Args:
+            pixel_values: the picture in [-1, 1].
+            label_map: the regions that came with the data, or None.
+
+        Returns:
+            0 for the background, k = 1, 2, ... for the k-th object.
+        """
+        ...

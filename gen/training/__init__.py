@@ -1,0 +1,1 @@
+"""The training room: improves any Trainable on any data source, and can be killed at any moment."""

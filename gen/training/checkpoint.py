@@ -1,0 +1,68 @@
+"""Checkpoints: whole or absent, the newest few kept, a damaged one named and passed over."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from gen.artefact import ArtefactError, free_space_or_raise, verify_folder, write_folder
+from gen.training.state import TrainState
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Attributes:
+        folder: holds step_00000100/, step_00000200/, ...
+        total_limit: the newest so many are kept.
+    """
+
+    folder: Path
+    total_limit: int
+
+    def save(self, state: TrainState) -> None:
+        """Write a checkpoint, then delete those that are too many.
+
+        Raises:
+            ArtefactError: if the disk cannot hold it; the others stay.
+        """
+        path = self.folder / f"step_{state.global_step:08d}"
+        if path.exists():  # only one that `load_newest` found damaged can be in the way
+            shutil.rmtree(path)
+        free_space_or_raise(self.folder, state.num_bytes())
+        write_folder(path, state.save)
+        reached = [other for other in self.paths() if other.name <= path.name]
+        for old in reached[: -self.total_limit]:
+            shutil.rmtree(old)
+
+    def load_newest(self, state: TrainState) -> None:
+        """Load the newest whole checkpoint, if there are any; name every damaged one.
+
+        Raises:
+            ArtefactError: if there are checkpoints and all are damaged.
+        """
+        paths = self.paths()
+        for path in reversed(paths):
+            try:
+                verify_folder(path)
+            except ArtefactError as error:
+                logger.warning("checkpoint passed over, the one before it is used: %s", error)
+                continue
+            state.load(path)
+            return
+        if paths:
+            raise ArtefactError(f"{self.folder}: all {len(paths)} checkpoints are damaged; delete this folder to train from the start")
+
+    def free_space_or_raise(self, state: TrainState) -> None:
+        """Refuse to begin a run whose checkpoints the disk cannot hold: those kept, and the next before the oldest goes."""
+        missing = max(self.total_limit + 1 - len(self.paths()), 1)
+        free_space_or_raise(self.folder, missing * state.num_bytes())
+
+    def paths(self) -> list[Path]:
+        """Return the checkpoints, oldest first."""
+        return sorted(self.folder.glob("step_" + "[0-9]" * 8))

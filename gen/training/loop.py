@@ -1,0 +1,187 @@
+"""The training loop: one page, read from top to bottom."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.optimizer import AcceleratedOptimizer
+from diffusers.optimization import get_scheduler
+from diffusers.training_utils import EMAModel
+from torch import nn
+
+from gen.artefact import ArtefactError, verify_folder, write_folder, write_text
+from gen.training.checkpoint import Checkpoints
+from gen.training.preview import save_previews
+from gen.training.run_folder import drop_metrics_after, record_config, refuse_another_config
+from gen.training.state import TrainState, seed_of, trained_parameters
+from gen.training.tracking import Stopwatch, Tracking
+from gen.training.trainer import Batch, DataSource, Trainable, Trainer
+
+logger = logging.getLogger(__name__)
+
+
+def fit(trainer: Trainer, model: Trainable, dataset: DataSource, *, folder: Path, config: dict[str, Any], seed: int) -> None:
+    """Do what `Trainer.fit` says."""
+    kinds = [DistributedDataParallelKwargs(find_unused_parameters=True)]  # a dropped condition leaves its parameters without a gradient
+    accelerator = Accelerator(mixed_precision=trainer.mixed_precision, log_with=trainer.log_with, project_dir=folder, kwargs_handlers=kinds)
+    logging.getLogger("gen").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
+    refuse_another_config(folder, config)
+    state = _initial_state(trainer, model, dataset, accelerator, seed)
+    checkpoints = Checkpoints(folder / "state", trainer.checkpoints_total_limit)
+    checkpoints.load_newest(state)
+    if state.global_step >= trainer.max_train_steps:
+        logger.info("%s: finished, %d of %d steps are done", folder, state.global_step, trainer.max_train_steps)
+        _run_on_main(accelerator, lambda: _export_if_missing(state, folder))
+        return
+    checkpoints.free_space_or_raise(state)
+    validation_batch = dataset.validation_batch().to(accelerator.device)  # a missing picture is found now, not in step 500
+    accelerator.wait_for_everyone()
+    _run_on_main(accelerator, lambda: (record_config(folder, config), drop_metrics_after(folder, state.global_step)))
+
+    if trainer.compile:
+        state.model.compile()
+    prepared, optimizer = accelerator.prepare(state.model, state.optimizer)
+    step = _Step(trainer, dataset, accelerator, prepared, optimizer, state, folder)
+    tracking = Tracking(
+        accelerator, folder=folder, config=config, global_step=state.global_step, max_train_steps=trainer.max_train_steps
+    )
+    stopwatch = Stopwatch()
+    while state.global_step < trainer.max_train_steps:
+        metrics, waited_seconds = step()
+        stopwatch.add(waited_seconds, step.effective_batch)
+        tracking.step(state.global_step)
+        last = state.global_step == trainer.max_train_steps
+        if last or state.global_step % trainer.log_every_n_steps == 0:
+            tracking.log(metrics | stopwatch.read(), state.global_step)
+        if last or state.global_step % trainer.eval_every_n_steps == 0:
+            _run_on_main(accelerator, lambda: _preview(state, validation_batch, accelerator, tracking, folder))
+            stopwatch.restart()
+        if last or state.global_step % trainer.checkpointing_steps == 0:
+            _run_on_main(accelerator, lambda: (checkpoints.save(state), _export(state, folder)))
+            stopwatch.restart()
+    tracking.close()
+
+
+def _initial_state(trainer: Trainer, model: Trainable, dataset: DataSource, accelerator: Accelerator, seed: int) -> TrainState:
+    """Build the state of step 0 on the accelerator's device."""
+    assert isinstance(model, nn.Module)
+    model.to(accelerator.device).train()
+    rate = trainer.scaled_learning_rate(accelerator.num_processes, dataset.train_batch_size)
+    groups = model.parameter_groups(rate)
+    optimizer = torch.optim.AdamW(groups, lr=rate, betas=trainer.betas, weight_decay=trainer.weight_decay, fused=True)
+    schedule = get_scheduler(
+        trainer.lr_scheduler, optimizer, num_warmup_steps=trainer.lr_warmup_steps, num_training_steps=trainer.max_train_steps
+    )
+    parameters = [parameter for _, parameter in trained_parameters(model)]
+    ema = EMAModel(parameters, decay=trainer.ema_decay, use_ema_warmup=True, inv_gamma=1.0, power=0.75, foreach=True)
+    return TrainState(model, optimizer, schedule, ema, accelerator.scaler, seed)
+
+
+@dataclass
+class _Step:
+    """One global step: forwards, backwards, and one update."""
+
+    trainer: Trainer
+    dataset: DataSource
+    accelerator: Accelerator
+    prepared: nn.Module
+    optimizer: AcceleratedOptimizer
+    state: TrainState
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.num_processes, self.rank = self.accelerator.num_processes, self.accelerator.process_index
+        self.accumulation = self.trainer.accumulation(self.num_processes)
+        self.effective_batch = self.dataset.train_batch_size * self.accumulation * self.num_processes
+        self.batches: Iterator[Batch] = self.dataset.train_batches(
+            seed=self.state.seed, rank=self.rank, num_processes=self.num_processes, start=self.state.position
+        )
+
+    def __call__(self) -> tuple[dict[str, float], float]:
+        """Advance the state by one global step; return its metrics and the seconds spent waiting for data."""
+        terms, seeds, waited_seconds = self._accumulate_gradients()
+        means = self.accelerator.reduce(torch.stack(list(terms.values())), reduction="mean").tolist()
+        metrics = dict(zip(terms, means, strict=True))
+        grad_norm = float(self.accelerator.clip_grad_norm_(self.state.model.parameters(), self.trainer.max_grad_norm))
+        overflowed = self.state.scaler is not None and not math.isfinite(grad_norm)  # fp16's scaler skips the step and lowers its scale
+        metrics |= {"learning_rate": self.state.schedule.get_last_lr()[0], "grad_norm": grad_norm}
+        if math.isfinite(metrics["loss"]) and (math.isfinite(grad_norm) or overflowed):
+            self.optimizer.step()
+            if not self.optimizer.step_was_skipped:
+                self.state.ema.step(parameter for _, parameter in trained_parameters(self.state.model))
+        else:
+            self._record_nonfinite(metrics, terms, seeds)
+        self.optimizer.zero_grad()
+        self.state.schedule.step()
+        self.state.global_step += 1
+        self.state.true_step += self.accumulation
+        self.state.position += self.effective_batch
+        return metrics, waited_seconds
+
+    def _accumulate_gradients(self) -> tuple[dict[str, torch.Tensor], list[int], float]:
+        """Run this process's forwards and backwards; return its mean loss terms, its samples' seeds, and the seconds waited for data."""
+        sums: dict[str, torch.Tensor] = {}
+        seeds: list[int] = []
+        waited_seconds = 0.0
+        block = self.state.position // self.dataset.train_batch_size + self.rank
+        for micro_step in range(self.accumulation):
+            start = perf_counter()
+            batch = next(self.batches).to(self.accelerator.device)
+            waited_seconds += perf_counter() - start
+            torch.manual_seed(seed_of(self.state.seed, "forward", block + micro_step * self.num_processes))
+            last = micro_step == self.accumulation - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.prepared):
+                losses = self.prepared(batch)
+                self.accelerator.backward(losses.total / self.accumulation)
+            for name, value in {"loss": losses.total, **losses.terms}.items():
+                sums[name] = sums.get(name, 0.0) + value.detach().float() / self.accumulation
+            seeds += batch.seeds.tolist()
+        return sums, seeds, waited_seconds
+
+    def _record_nonfinite(self, metrics: dict[str, float], terms: dict[str, torch.Tensor], seeds: list[int]) -> None:
+        """Write this process's samples to nonfinite/, and stop if the trainer says so."""
+        path = self.folder / "nonfinite" / f"step_{self.state.global_step:08d}_rank_{self.rank}.json"
+        own = {name: str(float(value)) for name, value in terms.items()}
+        record = {"global_step": self.state.global_step, "position": self.state.position, "seeds": seeds, "terms_of_this_rank": own}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(record | {"mean": {name: str(value) for name, value in metrics.items()}}, indent=1))
+        message = f"global step {self.state.global_step}: loss {metrics['loss']}, gradient norm {metrics['grad_norm']}; samples in {path}"
+        if self.trainer.on_nonfinite == "stop":
+            raise FloatingPointError(f"{message}. Stopped before the weights changed; trainer.on_nonfinite=skip goes on without such steps")
+        logger.warning("%s; this step is skipped", message)
+
+
+def _run_on_main(accelerator: Accelerator, work) -> None:
+    """Let the main process work while the others wait."""
+    if accelerator.is_main_process:
+        work()
+    accelerator.wait_for_everyone()
+
+
+def _preview(state: TrainState, batch: Batch, accelerator: Accelerator, tracking: Tracking, folder: Path) -> None:
+    with accelerator.autocast():
+        pictures = save_previews(state, batch, folder / "previews")
+    tracking.log_images(pictures, state.global_step)
+
+
+def _export(state: TrainState, folder: Path) -> None:
+    with state.averaged_weights():
+        write_folder(folder / "pipeline", state.model.save_pipeline)
+
+
+def _export_if_missing(state: TrainState, folder: Path) -> None:
+    try:
+        verify_folder(folder / "pipeline")
+    except ArtefactError as error:
+        logger.info("%s; it is written again", error)
+        _export(state, folder)

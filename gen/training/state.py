@@ -1,0 +1,122 @@
+"""TrainState: everything that must survive a restart, as safetensors and JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers.training_utils import EMAModel
+from safetensors.torch import load_file, load_model, save_file, save_model
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+NUMBERS = ("seed", "global_step", "true_step", "position")
+
+
+@dataclass
+class TrainState:
+    """Everything that must survive a restart.
+
+    No random number generator is among it: before every forward torch's generator is seeded from `seed` and the position of the
+    batch's samples, and the data follow from the same two numbers.
+
+    Attributes:
+        model: all its parameters and buffers.
+        optimizer: its state is stored by parameter name.
+        schedule: of the learning rate, over global steps.
+        ema: running average of the parameters that are trained.
+        scaler: of the gradients, for fp16.
+        seed: of the run.
+        global_step: optimizer updates done.
+        true_step: forwards done, each over all processes.
+        position: samples taken from the data so far, over all processes.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    schedule: LambdaLR
+    ema: EMAModel
+    scaler: torch.amp.GradScaler | None
+    seed: int
+    global_step: int = 0
+    true_step: int = 0
+    position: int = 0
+
+    def save(self, folder: Path) -> None:
+        """Write the state into an empty folder."""
+        averages = {name: average.contiguous() for (name, _), average in zip(self._trained(), self.ema.shadow_params, strict=True)}
+        numbers = {name: getattr(self, name) for name in NUMBERS} | {"ema_steps": self.ema.optimization_step}
+        numbers |= {"schedule": self.schedule.state_dict(), "scaler": self.scaler.state_dict() if self.scaler else None}
+        save_model(self.model, str(folder / "model.safetensors"))
+        save_file(self._optimizer_tensors(), folder / "optimizer.safetensors")
+        save_file(averages, folder / "ema.safetensors")
+        (folder / "state.json").write_text(json.dumps(numbers, indent=1))
+
+    def load(self, folder: Path) -> None:
+        """Replace the state by one that `save` wrote for the same model and trainer."""
+        numbers = json.loads((folder / "state.json").read_text())
+        for name in NUMBERS:
+            setattr(self, name, numbers[name])
+        load_model(self.model, str(folder / "model.safetensors"))
+        self._load_optimizer(load_file(folder / "optimizer.safetensors"))
+        averages = load_file(folder / "ema.safetensors")
+        for (name, _), average in zip(self._trained(), self.ema.shadow_params, strict=True):
+            average.copy_(averages[name])
+        self.ema.optimization_step = numbers["ema_steps"]
+        self.schedule.load_state_dict(numbers["schedule"])
+        for group, rate in zip(self.optimizer.param_groups, self.schedule.get_last_lr(), strict=True):
+            group["lr"] = rate
+        if self.scaler:
+            self.scaler.load_state_dict(numbers["scaler"])
+
+    def num_bytes(self) -> int:
+        """Return about how much room one checkpoint takes: the model, two moments and one average."""
+        model = sum(tensor.numel() * tensor.element_size() for tensor in self.model.state_dict().values())
+        return model + 3 * sum(parameter.numel() * parameter.element_size() for _, parameter in self._trained())
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Lend the model its averaged weights."""
+        parameters = [parameter for _, parameter in self._trained()]
+        self.ema.store(parameters)
+        self.ema.copy_to(parameters)
+        try:
+            yield
+        finally:
+            self.ema.restore(parameters)
+
+    def _trained(self) -> list[tuple[str, nn.Parameter]]:
+        return trained_parameters(self.model)
+
+    def _optimizer_tensors(self) -> dict[str, Tensor]:
+        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        state = self.optimizer.state
+        return {f"{names[parameter]}/{key}": value.contiguous() for parameter in state for key, value in state[parameter].items()}
+
+    def _load_optimizer(self, tensors: dict[str, Tensor]) -> None:
+        """Hand the tensors to the optimizer under the numbers it knows its parameters by."""
+        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        order = [names[parameter] for group in self.optimizer.param_groups for parameter in group["params"]]
+        numbers = {name: number for number, name in enumerate(order)}
+        state: dict[int, dict[str, Tensor]] = {}
+        for path, tensor in tensors.items():
+            name, key = path.rsplit("/", 1)
+            state.setdefault(numbers[name], {})[key] = tensor
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
+
+
+def trained_parameters(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """Return the parameters that are not frozen, by name."""
+    return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+def seed_of(seed: int, *what: int | str) -> int:
+    """Derive an independent seed in [0, 2^63) from the run's seed and what it is for."""
+    digest = hashlib.sha256("/".join(map(str, (seed, *what))).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

@@ -1,0 +1,103 @@
+"""What a person sees of a run: the progress bar, metrics.jsonl, and a tracker if one is asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from accelerate import Accelerator
+from PIL import Image
+from tqdm import tqdm
+
+from gen.training.run_folder import METRICS
+
+
+class Stopwatch:
+    """Measure how long training took since the last reading, and how much of it went by waiting for data."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what was measured."""
+        self._start, self._waited, self._samples = perf_counter(), 0.0, 0
+
+    def add(self, waited_seconds: float, samples: int) -> None:
+        """Count one global step."""
+        self._waited += waited_seconds
+        self._samples += samples
+
+    def read(self) -> dict[str, float]:
+        """Return samples per second and the share of time spent waiting for data, in [0, 1], and begin anew."""
+        seconds = perf_counter() - self._start
+        rates = {"samples_per_second": self._samples / seconds, "data_share": self._waited / seconds}
+        self.restart()
+        return rates
+
+
+class Tracking:
+    """Show a run's progress on the main process; every other process stays silent.
+
+    Args:
+        accelerator: with the tracker in its `log_with`.
+        folder: the run folder.
+        config: is given to wandb; `exp` and `tags` name the run there.
+        global_step: where the run begins.
+        max_train_steps: where it ends.
+    """
+
+    def __init__(self, accelerator: Accelerator, *, folder: Path, config: dict[str, Any], global_step: int, max_train_steps: int) -> None:
+        self._accelerator = accelerator
+        self._metrics = (folder / METRICS).open("a") if accelerator.is_main_process else None
+        calm = 0.2 if sys.stderr.isatty() else 10.0  # a log file needs no line for every step
+        hidden = not accelerator.is_main_process
+        self._bar = tqdm(total=max_train_steps, initial=global_step, disable=hidden, mininterval=calm, unit="step", dynamic_ncols=True)
+        trackers = [tracker.value if hasattr(tracker, "value") else str(tracker) for tracker in accelerator.log_with]
+        if "wandb" in trackers:
+            _start_wandb(accelerator, folder, config)
+        elif trackers:
+            accelerator.init_trackers(trackers[0])
+
+    def step(self, global_step: int) -> None:
+        """Move the bar."""
+        self._bar.update(global_step - self._bar.n)
+
+    def log(self, metrics: dict[str, float], global_step: int) -> None:
+        """Write one line of metrics.jsonl, and the same to the tracker."""
+        shown = {name: f"{metrics[name]:.4g}" for name in ("loss", "samples_per_second") if name in metrics}
+        self._bar.set_postfix(shown | {"waiting for data": f"{metrics['data_share']:.0%}"}, refresh=False)
+        if self._metrics:
+            self._metrics.write(json.dumps({"global_step": global_step} | metrics) + "\n")
+            self._metrics.flush()
+        self._accelerator.log(metrics, step=global_step)
+
+    def log_images(self, pictures: dict[str, Image.Image], global_step: int) -> None:
+        """Hand pictures to the tracker."""
+        arrays = {name: np.asarray(picture.convert("RGB"))[None] for name, picture in pictures.items()}
+        for tracker in self._accelerator.trackers:
+            options = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+            tracker.log_images(arrays, step=global_step, **options)
+
+    def close(self) -> None:
+        """Finish the bar, the file and the tracker."""
+        self._bar.close()
+        if self._metrics:
+            self._metrics.close()
+        for tracker in self._accelerator.trackers:
+            tracker.finish()
+
+
+def _start_wandb(accelerator: Accelerator, folder: Path, config: dict[str, Any]) -> None:
+    """Start wandb, offline where it has no key; the same run folder continues the same wandb run."""
+    import wandb
+
+    offline = "WANDB_MODE" not in os.environ and not wandb.api.api_key
+    name = str(config.get("exp", folder.name))
+    options: dict[str, Any] = {"name": name, "id": name.replace("/", "-"), "resume": "allow", "dir": str(folder)}
+    options |= {"tags": list(config.get("tags", [])), "mode": "offline"} if offline else {"tags": list(config.get("tags", []))}
+    accelerator.init_trackers("region-latents", config=config, init_kwargs={"wandb": options})

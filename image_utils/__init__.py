@@ -1,0 +1,1 @@
+"""Pictures and nothing about diffusion: read, write, convert, draw, lay out."""

@@ -1,0 +1,42 @@
+"""What all tests share: no network, one thread, the repository's root, real photographs."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: it reads these once
+os.environ["TRANSFORMERS_OFFLINE"] = "1"
+os.environ["WANDB_MODE"] = "offline"
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real data kept beside the repository, or where GEN_SHARED_DATA says; tests that need it are skipped without."""
+    folder = Path(os.environ.get("GEN_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no shared data at {folder}; set GEN_SHARED_DATA to the folder that holds it")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photographs() -> dict[str, Image.Image]:
+    """Photographs that scikit-image carries in its wheel."""
+    import skimage.data
+
+    return {name: Image.fromarray(np.asarray(getattr(skimage.data, name)())) for name in ("astronaut", "chelsea", "coffee", "rocket")}
