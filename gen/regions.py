@@ -172,6 +172,19 @@ class RegionLatents(TensorFields):
     valid: Bool[Tensor, "b n"]
 
 
+def concatenate(parts: list[RegionLatents]) -> RegionLatents:
+    """Join latents along the batch dimension; optional pose fields must be known in all of them or in none."""
+
+    def join(*values):
+        if values[0] is None:
+            return None
+        return torch.cat(values)
+
+    poses = [part.pose for part in parts]
+    pose = RegionPose(*(join(*(getattr(item, field.name) for item in poses)) for field in fields(RegionPose)))
+    return RegionLatents(torch.cat([part.tokens for part in parts]), pose, torch.cat([part.valid for part in parts]))
+
+
 def masks_to_grid(masks: Bool[Tensor, "b n h w"], grid: int) -> Bool[Tensor, "b n g g"]:
     """Reduce masks to the encoder's grid: a cell belongs to a region if any of its pixels does.
 

@@ -119,7 +119,7 @@ def keep_largest(label_map: Int[Tensor, "h w"], max_regions: int) -> Int[Tensor,
         return label_map
     labels, areas = label_map[label_map != 0].unique(return_counts=True)
     kept = labels[areas.argsort(descending=True, stable=True)[:max_regions]].sort().values
-    number = torch.searchsorted(kept, label_map).clamp(max=len(kept) - 1)
+    number = torch.searchsorted(kept, label_map.contiguous()).clamp(max=len(kept) - 1)
     return torch.where(kept[number] == label_map, number + 1, 0)
 
 

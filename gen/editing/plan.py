@@ -255,9 +255,9 @@ def _built(kind: type, values: dict[str, Any], place: str) -> Any:
 
 
 def _checked(value: Any, hint: Any, place: str) -> Any:
+    if value is None and hint == float | None:
+        return None
     if hint in (float, float | None):
-        if value is None and hint != float:
-            return None
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
             return float(value)
         raise ValueError(f"{place} must be a finite number, not {_shown(value)}")

@@ -13,6 +13,7 @@ from gen.regions import RegionLatents, RegionPose, Regions, cell_centres
 
 MARGIN = 0.3  # of the object's larger side: room for its shadow, on every side because the light may come from any
 MARGIN_PIXELS = 2
+FEATHER = 2  # pixels
 
 
 def changed_area(
@@ -43,7 +44,7 @@ def changed_area(
 
 
 def composite(
-    source: Float[Tensor, "b 3 h w"], edited: Float[Tensor, "b 3 h w"], changed: Bool[Tensor, "b h w"], feather: int = 3
+    source: Float[Tensor, "b 3 h w"], edited: Float[Tensor, "b 3 h w"], changed: Bool[Tensor, "b h w"], feather: int = FEATHER
 ) -> Float[Tensor, "b 3 h w"]:
     """Put the edited picture into the source where it may change; every other pixel is the source's, bit for bit.
 
@@ -53,12 +54,20 @@ def composite(
         changed: what may change.
         feather: pixels inside `changed` over which one passes into the other.
     """
-    weight = torch.zeros_like(source[:, :1])
-    inner = changed[:, None]
+    blend = torch.lerp(source, edited, feather_weights(changed, feather)[:, None].to(source.dtype))
+    return torch.where(changed[:, None], blend, source)
+
+
+def feather_weights(changed: Bool[Tensor, "b h w"], feather: int = FEATHER) -> Float[Tensor, "b h w"]:
+    """Return the edited picture's share of every pixel: 0 outside `changed`, rising to 1 over `feather` pixels inside it.
+
+    The picture's own edge is no edge of the area: the share stays 1 there.
+    """
+    weights, inner = torch.zeros(changed.shape, device=changed.device), changed
     for _ in range(feather + 1):
-        weight = weight + inner.to(source.dtype) / (feather + 1)
+        weights = weights + inner.float() / (feather + 1)
         inner = ~_grown(~inner, 1)
-    return torch.where(changed[:, None], torch.lerp(source, edited, weight), source)
+    return weights.clamp(max=1.0)
 
 
 def _changed_regions(before: RegionLatents, after: RegionLatents) -> Bool[Tensor, "b n"]:

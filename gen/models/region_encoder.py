@@ -34,8 +34,7 @@ class RegionEncoder(ModelMixin, ConfigMixin):
         super().__init__()
         self.backbone = ConvBackbone(4, width, backbone_depth)
         self.queries = nn.Parameter(torch.randn(num_queries, width) * 0.02)
-        self.place = nn.Linear(2 + 4 * _OCTAVES + 1, width)
-        self.blocks = nn.ModuleList(PoolingBlock(width, num_heads) for _ in range(depth))
+        self.blocks = nn.ModuleList(PoolingBlock(width, num_heads, 2 + 4 * _OCTAVES + 1) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
 
     def forward(
@@ -59,32 +58,39 @@ class RegionEncoder(ModelMixin, ConfigMixin):
         cells = masks_to_grid(regions.masks, grid).flatten(2)
         coverage = F.adaptive_avg_pool2d(regions.masks.float(), grid).flatten(2)
         points = RegionPose.from_regions(regions).own_coordinates(cell_centres(grid, grid, features.device))
-        place = self.place(torch.cat([fourier_features(points.clamp(-1, 1), _OCTAVES), coverage[..., None]], -1))
-        keys = features.flatten(2).mT[:, None] + place
+        place = torch.cat([fourier_features(points.clamp(-1, 1), _OCTAVES), coverage[..., None]], -1)
         # An absent region has no cell to look at: let it look everywhere, and clear its tokens below.
         visible = cells | ~cells.any(-1, keepdim=True)
         tokens = self.queries.expand(*regions.valid.shape, -1, -1)
         for block in self.blocks:
-            tokens = block(tokens, keys, visible)
+            tokens = block(tokens, features.flatten(2).mT, place, visible)
         return self.norm(tokens) * regions.valid[..., None, None]
 
 
 class PoolingBlock(nn.Module):
-    """Pre-norm masked cross-attention from a region's queries to its cells, then an MLP."""
+    """Pre-norm masked cross-attention from a region's queries to its cells, then an MLP.
 
-    def __init__(self, width: int, num_heads: int) -> None:
+    Keys and values are linear in (features, place), so the features are projected once for all regions.
+    """
+
+    def __init__(self, width: int, num_heads: int, place_features: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.norm_query, self.norm_key, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
-        self.to_query, self.to_key_value, self.to_out = nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width)
+        self.norm_query, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.to_query, self.to_out = nn.Linear(width, width), nn.Linear(width, width)
+        self.from_features, self.from_place = nn.Linear(width, 2 * width), nn.Linear(place_features, 2 * width, bias=False)
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
 
     def forward(
-        self, tokens: Float[Tensor, "b n q d"], keys: Float[Tensor, "b n p d"], visible: Bool[Tensor, "b n p"]
+        self,
+        tokens: Float[Tensor, "b n q d"],
+        features: Float[Tensor, "b p d"],
+        place: Float[Tensor, "b n p f"],
+        visible: Bool[Tensor, "b n p"],
     ) -> Float[Tensor, "b n q d"]:
-        """Update tokens from the visible ones of p cells."""
+        """Update tokens from the visible ones of p cells; `place` says where each cell lies in each region's own box."""
         query = self.to_query(self.norm_query(tokens))
-        key, value = self.to_key_value(self.norm_key(keys)).chunk(2, -1)
+        key, value = (self.from_features(features)[:, None] + self.from_place(place)).chunk(2, -1)
         query, key, value = (x.float().unflatten(-1, (self.num_heads, -1)).flatten(0, 1).transpose(1, 2) for x in (query, key, value))
         pooled = F.scaled_dot_product_attention(query, key, value, attn_mask=visible.flatten(0, 1)[:, None, None])
         tokens = tokens + self.to_out(pooled.transpose(1, 2).flatten(2).unflatten(0, tokens.shape[:2]))

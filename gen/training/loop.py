@@ -6,7 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -56,20 +56,20 @@ def fit(trainer: Trainer, model: Trainable, dataset: DataSource, *, folder: Path
         accelerator, folder=folder, config=config, global_step=state.global_step, max_train_steps=trainer.max_train_steps
     )
     stopwatch = Stopwatch()
-    while state.global_step < trainer.max_train_steps:
-        metrics, waited_seconds = step()
-        stopwatch.add(waited_seconds, step.effective_batch)
-        tracking.step(state.global_step)
-        last = state.global_step == trainer.max_train_steps
-        if last or state.global_step % trainer.log_every_n_steps == 0:
-            tracking.log(metrics | stopwatch.read(), state.global_step)
-        if last or state.global_step % trainer.eval_every_n_steps == 0:
-            _run_on_main(accelerator, lambda: _preview(state, validation_batch, accelerator, tracking, folder))
-            stopwatch.restart()
-        if last or state.global_step % trainer.checkpointing_steps == 0:
-            _run_on_main(accelerator, lambda: (checkpoints.save(state), _export(state, folder)))
-            stopwatch.restart()
-    tracking.close()
+    with closing(tracking):
+        while state.global_step < trainer.max_train_steps:
+            metrics, waited_seconds = step()
+            stopwatch.add(waited_seconds, step.effective_batch)
+            tracking.step(state.global_step)
+            last = state.global_step == trainer.max_train_steps
+            if last or state.global_step % trainer.log_every_n_steps == 0:
+                tracking.log(metrics | stopwatch.read(), state.global_step)
+            if last or state.global_step % trainer.eval_every_n_steps == 0:
+                _run_on_main(accelerator, lambda: _preview(state, validation_batch, accelerator, tracking, folder))
+                stopwatch.restart()
+            if last or state.global_step % trainer.checkpointing_steps == 0:
+                _run_on_main(accelerator, lambda: (checkpoints.save(state), _export(state, folder)))
+                stopwatch.restart()
 
 
 def _initial_state(trainer: Trainer, model: Trainable, dataset: DataSource, accelerator: Accelerator, seed: int) -> TrainState:
@@ -113,14 +113,14 @@ class _Step:
         means = self.accelerator.reduce(torch.stack(list(terms.values())), reduction="mean").tolist()
         metrics = dict(zip(terms, means, strict=True))
         grad_norm = float(self.accelerator.clip_grad_norm_(self.state.model.parameters(), self.trainer.max_grad_norm))
-        overflowed = self.state.scaler is not None and not math.isfinite(grad_norm)  # fp16's scaler skips the step and lowers its scale
         metrics |= {"learning_rate": self.state.schedule.get_last_lr()[0], "grad_norm": grad_norm}
-        if math.isfinite(metrics["loss"]) and (math.isfinite(grad_norm) or overflowed):
+        sound = math.isfinite(metrics["loss"]) and (math.isfinite(grad_norm) or self.state.scaler is not None)
+        if not sound:
+            self._record_nonfinite(metrics, terms, seeds)
+        if sound or self.state.scaler is not None:  # fp16's scaler leaves a bad step out by itself and lowers its scale
             self.optimizer.step()
             if not self.optimizer.step_was_skipped:
                 self.state.ema.step(parameter for _, parameter in trained_parameters(self.state.model))
-        else:
-            self._record_nonfinite(metrics, terms, seeds)
         self.optimizer.zero_grad()
         self.state.schedule.step()
         self.state.global_step += 1

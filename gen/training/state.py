@@ -107,7 +107,7 @@ class TrainState:
         state: dict[int, dict[str, Tensor]] = {}
         for path, tensor in tensors.items():
             name, key = path.rsplit("/", 1)
-            state.setdefault(numbers[name], {})[key] = tensor
+            state.setdefault(numbers[name], {})[key] = tensor.clone()  # a copy: the file may be deleted while training goes on
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
 
 

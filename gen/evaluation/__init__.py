@@ -1,0 +1,1 @@
+"""Judging results against the rendered truth."""
