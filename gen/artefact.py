@@ -83,9 +83,8 @@ def free_space_or_raise(folder: Path, needed_bytes: int) -> None:
         existing = existing.parent
     free = shutil.disk_usage(existing).free
     if free < needed_bytes:
-        raise ArtefactError(
-            f"{folder}: {needed_bytes / 1e6:,.1f} MB are needed and {free / 1e6:,.1f} MB are free on {existing}; free some space or choose another disk"
-        )
+        sizes = f"{needed_bytes / 1e6:,.1f} MB are needed and {free / 1e6:,.1f} MB are free"
+        raise ArtefactError(f"{folder}: {sizes} on {existing}; free some space or choose another disk")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,25 @@ class LossTerms(NamedTuple):
 
     total: Tensor
     terms: dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossWeights:
+    """Weight of every loss; a loss of weight 0 is not computed.
+
+    Attributes:
+        diffusion: error of the whole picture.
+        masked_diffusion: error inside the union of kept regions; of the whole picture where the conditioning was dropped.
+        per_region_diffusion: mean over regions of each region's own error.
+        feature_similarity: between an object's tokens with and without its neighbours.
+        largest: bound of the velocity weighting, see `velocity_weight`.
+    """
+
+    diffusion: float = 0.0
+    masked_diffusion: float = 1.0
+    per_region_diffusion: float = 0.2
+    feature_similarity: float = 0.0
+    largest: float = 5.0
 
 
 def combine(terms: dict[str, Tensor], weights: dict[str, float]) -> LossTerms:

@@ -31,7 +31,10 @@ ROOMS = {
     "gen.editing": (*GROUND, "gen.losses", "gen.segmentation", "gen.data", "gen.models"),
     "gen.evaluation": (*GROUND, "gen.losses", "gen.scenes", "gen.segmentation", "gen.data", "gen.models", "gen.editing"),
     **{
-        f"gen.{wing}": (*GROUND, *(f"gen.{room}" for room in ("losses", "scenes", "segmentation", "data", "models", "training", "editing", "evaluation")))
+        f"gen.{wing}": (
+            *GROUND,
+            *(f"gen.{room}" for room in ("losses", "scenes", "segmentation", "data", "models", "training", "editing", "evaluation")),
+        )
         for wing in ("text_regions", "instruct", "studio")
     },
     "configs": ("image_utils", "gen"),
@@ -231,7 +234,9 @@ def test_code_law():
     breaches = []
     for path in source_files():
         tree = parse(path)
-        futures = {alias.name for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__" for alias in node.names}
+        futures = {
+            alias.name for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__" for alias in node.names
+        }
         if "annotations" not in futures and path.name != "__init__.py":
             breaches.append(f"{relative(path)}: no `from __future__ import annotations`")
         for node in ast.walk(tree):

@@ -92,7 +92,9 @@ class ImageFolder(RegionData):
         if len(usable) < len(candidates):
             logger.warning("%s: %d of %d pictures skipped", folder, len(candidates) - len(usable), len(candidates))
         if not usable:
-            raise ValueError(f"dataset.folder={str(folder)!r} holds no usable picture ({', '.join(_SUFFIXES)}); pictures lie in it directly")
+            raise ValueError(
+                f"dataset.folder={str(folder)!r} holds no usable picture ({', '.join(_SUFFIXES)}); pictures lie in it directly"
+            )
         return usable
 
     def _read_or_next(self, pictures: list[Path], index: int) -> Item:

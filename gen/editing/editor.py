@@ -21,7 +21,24 @@ from gen.regions import RegionLatents, RegionPose, Regions
 if TYPE_CHECKING:
     from gen.models.pipeline import RegionPipeline
 
-Cut = Regions | Int[Tensor, "h w"]  # a picture's regions: masks of one picture, or a label map
+
+@dataclass(frozen=True)
+class CutImage:
+    """A picture with its regions, both of one size.
+
+    Attributes:
+        image: RGB.
+        regions: a label map (0 is the background), or the masks of one picture.
+    """
+
+    image: Image.Image
+    regions: Regions | Int[Tensor, "h w"]
+
+    def __post_init__(self) -> None:
+        height, width = self.regions.shape if isinstance(self.regions, Tensor) else self.regions.masks.shape[-2:]
+        if (width, height) != self.image.size:
+            own = f"{self.image.width}x{self.image.height}"
+            raise ValueError(f"the regions are {width}x{height} pixels, but the picture is {own}; give regions of the picture's size")
 
 
 @dataclass(frozen=True)
@@ -59,9 +76,9 @@ class EditResult:
 def edit_image(
     pipeline: RegionPipeline,
     image: Image.Image,
-    regions: Cut,
+    regions: Regions | Int[Tensor, "h w"],
     plan: EditPlan,
-    sources: Mapping[str, tuple[Image.Image, Cut]] | None = None,
+    sources: Mapping[str, CutImage] | None = None,
 ) -> EditResult:
     """Edit a picture of any size.
 
@@ -71,17 +88,16 @@ def edit_image(
     Args:
         pipeline: the model.
         image: RGB.
-        regions: of the picture, at its size.
+        regions: of the picture, at its size: a label map or masks.
         plan: what to do.
-        sources: other pictures with their regions, by the names that the plan uses.
+        sources: other pictures, by the names that the plan uses.
 
     Raises:
         ValueError: if regions and picture differ in size, or an edit does not fit.
     """
     resolution = pipeline.resolution
-    pictures = {name: _framed(pipeline, *source, f"the picture {name!r}") for name, source in (sources or {}).items()}
-    pixel_values, framed = _framed(pipeline, image, regions, "the picture")
-    latents = {name: pipeline.encode(*picture) for name, picture in pictures.items()}
+    pixel_values, framed = _framed(pipeline, CutImage(image, regions))
+    latents = {name: pipeline.encode(*_framed(pipeline, source)) for name, source in (sources or {}).items()}
     painted = _paint(pipeline, pixel_values, framed, plan, latents, framed_size(*image.size, resolution))
     area = painted.changed[0] if plan.composite else None
     edited = paste_changed(image, painted.pixel_values[0].cpu(), None if area is None else area.cpu())
@@ -114,28 +130,26 @@ def edit_pixels(
     return EditedPixels(composite(source, painted.pixel_values, painted.changed), painted.latents, painted.changed)
 
 
-def rehearse(plan: EditPlan, image: Image.Image, regions: Cut, sources: Mapping[str, Cut], resolution: int, num_regions: int) -> None:
-    """Apply a plan to poses alone, without a model, so that an edit that does not fit is refused before long work.
+def rehearse(plan: EditPlan, picture: CutImage, sources: Mapping[str, CutImage], num_regions: int, resolution: int = 256) -> None:
+    """Apply a plan to poses alone, without a model, so that an edit that does not fit is refused before a model is loaded.
 
     Args:
         plan: what is to be done.
-        image: the picture.
-        regions: of the picture.
-        sources: regions of the other pictures, by the names that the plan uses.
-        resolution: of the pipeline.
+        picture: what it is done to.
+        sources: the other pictures, by the names that the plan uses.
         num_regions: of the pipeline.
+        resolution: at which the poses are measured.
 
     Raises:
         ValueError: as `edit_image` would.
     """
-    _check_size(image, regions, "the picture")
 
-    def posed(cut: Cut) -> RegionLatents:
-        framed = frame_regions(cut, resolution, num_regions)
+    def posed(cut: CutImage) -> RegionLatents:
+        framed = frame_regions(cut.regions, resolution, num_regions)
         return RegionLatents(torch.zeros(*framed.valid.shape, 1, 1), RegionPose.from_regions(framed), framed.valid)
 
-    after = apply(plan, posed(regions), {name: posed(cut) for name, cut in sources.items()})
-    _check_extent(after, framed_size(*image.size, resolution), resolution)
+    after = apply(plan, posed(picture), {name: posed(source) for name, source in sources.items()})
+    _check_extent(after, framed_size(*picture.image.size, resolution), resolution)
 
 
 def _paint(
@@ -162,17 +176,8 @@ def _paint(
     return EditedPixels(painted, after, changed)
 
 
-def _framed(pipeline: RegionPipeline, image: Image.Image, regions: Cut, place: str) -> tuple[Float[Tensor, "1 3 h w"], Regions]:
-    _check_size(image, regions, place)
-    return frame_image(image, pipeline.resolution), frame_regions(regions, pipeline.resolution, pipeline.num_regions)
-
-
-def _check_size(image: Image.Image, regions: Cut, place: str) -> None:
-    height, width = regions.shape if isinstance(regions, Tensor) else regions.masks.shape[-2:]
-    if (width, height) != image.size:
-        raise ValueError(
-            f"the regions of {place} are {width}x{height} pixels, but it is {image.width}x{image.height}; give regions of its size"
-        )
+def _framed(pipeline: RegionPipeline, cut: CutImage) -> tuple[Float[Tensor, "1 3 r r"], Regions]:
+    return frame_image(cut.image, pipeline.resolution), frame_regions(cut.regions, pipeline.resolution, pipeline.num_regions)
 
 
 def _check_extent(latents: RegionLatents, extent: tuple[int, int], resolution: int) -> None:
@@ -182,6 +187,6 @@ def _check_extent(latents: RegionLatents, extent: tuple[int, int], resolution: i
         x, y = latents.pose.centre[0, region].tolist()
         if x > right or y > bottom:
             raise ValueError(
-                f"region {region} would have its centre at ({x:.3f}, {y:.3f}), outside the picture; positions are shares of its longer side: "
-                f"keep x within [0, {right:.3f}] and y within [0, {bottom:.3f}]"
+                f"region {region} would have its centre at ({x:.3f}, {y:.3f}), outside the picture; "
+                f"positions are shares of its longer side: keep x within [0, {right:.3f}] and y within [0, {bottom:.3f}]"
             )

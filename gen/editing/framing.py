@@ -1,7 +1,8 @@
 """A picture of any size in a pipeline's square, and the square's changed part back in the picture.
 
-The picture keeps its proportions, so that turns stay turns: its longer side fills the square, it sits in the square's top left corner, and
-its last row or column is repeated over the rest. Positions are therefore shares of the longer side, counted from the top left.
+The picture keeps its proportions, so that turns stay turns: its longer side fills the square, it sits in the square's top left
+corner, and its last row or column is repeated over the rest. Positions are therefore shares of the longer side, counted from the top
+left. In shapes, r is the square's side; h and w are the picture's.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def framed_size(width: int, height: int, resolution: int) -> tuple[int, int]:
     return max(1, round(width * resolution / longer)), max(1, round(height * resolution / longer))
 
 
-def frame_image(image: Image.Image, resolution: int) -> Float[Tensor, "1 3 h w"]:
+def frame_image(image: Image.Image, resolution: int) -> Float[Tensor, "1 3 r r"]:
     """Return the square that the pipeline sees, in [-1, 1]; a square picture of that size is not resampled."""
     width, height = framed_size(*image.size, resolution)
     pixel_values = to_tensor(image.resize((width, height), Image.Resampling.BICUBIC))[None]
@@ -57,7 +58,7 @@ def frame_regions(regions: Regions | Int[Tensor, "h w"], resolution: int, num_re
     return Regions(masks, masks.flatten(2).any(-1))
 
 
-def paste_changed(image: Image.Image, edited: Float[Tensor, "3 h w"], changed: Bool[Tensor, "h w"] | None) -> Image.Image:
+def paste_changed(image: Image.Image, edited: Float[Tensor, "3 r r"], changed: Bool[Tensor, "r r"] | None) -> Image.Image:
     """Put the square's changed part into the picture at full size; every other pixel is the picture's, bit for bit.
 
     Args:
@@ -75,7 +76,7 @@ def paste_changed(image: Image.Image, edited: Float[Tensor, "3 h w"], changed: B
     return Image.composite(painted, image, Image.composite(share, Image.new("L", image.size), allowed))
 
 
-def unframe_mask(mask: Bool[Tensor, "h w"], size: tuple[int, int]) -> Bool[Tensor, "h w"]:
+def unframe_mask(mask: Bool[Tensor, "r r"], size: tuple[int, int]) -> Bool[Tensor, "h w"]:
     """Return a mask of the square at the picture's own (width, height)."""
     width, height = framed_size(*size, mask.shape[-1])
     part = Image.fromarray(mask[:height, :width].cpu().numpy()).resize(size, Image.Resampling.NEAREST)

@@ -7,19 +7,10 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, ClassVar, Protocol, get_type_hints
+from typing import Any, ClassVar, get_args, get_type_hints
 
 from gen.editing import operations
 from gen.regions import RegionLatents
-
-
-class Edit(Protocol):
-    """One operation with its arguments; its class attribute `operation` is its name in JSON."""
-
-    operation: ClassVar[str]
-
-    def apply(self, latents: RegionLatents, sources: Mapping[str, RegionLatents]) -> RegionLatents:
-        """Return the edited latents; `sources` are the other pictures by name."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +136,8 @@ class Interpolate:
 
 
 # The closed list of what a plan may hold; a new edit is a function in operations.py, a class above, and its name here.
-OPERATIONS: dict[str, type] = {kind.operation: kind for kind in (Move, Resize, Flip, Rotate, Remove, Swap, Copy, Insert, Interpolate)}
+Edit = Move | Resize | Flip | Rotate | Remove | Swap | Copy | Insert | Interpolate
+OPERATIONS: dict[str, type] = {kind.operation: kind for kind in get_args(Edit)}
 
 
 @dataclass(frozen=True)
@@ -202,9 +194,13 @@ def apply(plan: EditPlan, latents: RegionLatents, insert_sources: Mapping[str, R
 
 def to_json(plan: EditPlan) -> str:
     """Write a plan as JSON, every key spelt out."""
+    return json.dumps(to_values(plan), indent=1, allow_nan=False)
+
+
+def to_values(plan: EditPlan) -> dict[str, Any]:
+    """Return a plan as values that JSON can hold."""
     values = {field.name: getattr(plan, field.name) for field in fields(plan)}
-    values["edits"] = [{"operation": edit.operation, **vars(edit)} for edit in plan.edits]
-    return json.dumps(values, indent=1, allow_nan=False)
+    return values | {"edits": [{"operation": edit.operation, **vars(edit)} for edit in plan.edits]}
 
 
 def from_json(text: str) -> EditPlan:

@@ -9,10 +9,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from gen.regions import RegionLatents, RegionPose, Regions, cell_centres
+from gen.regions import RegionLatents, Regions, cell_centres
 
-MARGIN = 0.3  # of the object's larger side: room for its shadow, on every side because the light may come from any
-MARGIN_PIXELS = 2
+# Of the object's larger side: room for its shadow, on every side because the light may come from any. Against rendered counterfactuals
+# of the simple scenes 0.2 misses 0.2 % of the energy that a move changes and 0.4 % of a removal's; 0.3 misses a quarter of that, and is
+# a fifth larger.
+MARGIN = 0.2
+MARGIN_PIXELS = 2  # added to it; also what an edge mixes with its surroundings
 FEATHER = 2  # pixels
 
 
@@ -22,7 +25,8 @@ def changed_area(
     """Mark the pixels that an edit may change.
 
     That is, for every region whose tokens, pose or presence changed: its old mask, its old box and its new box, grown by a margin in which
-    its shadow may fall.
+    its shadow may fall. Where that reaches an object that did not change, the object keeps its pixels, unless they touch the old mask or
+    may be covered by the new box.
 
     Args:
         regions: the masks before the edit.
@@ -33,14 +37,17 @@ def changed_area(
     """
     height, width = regions.masks.shape[-2:]
     changed = _changed_regions(before, after)
-    old = regions.masks | _painted_boxes(before.pose, height, width)
-    touched = (old & before.valid[..., None, None]) | (_painted_boxes(after.pose, height, width) & after.valid[..., None, None])
+    old_mask, old_box = regions.masks & before.valid[..., None, None], _painted_boxes(before, height, width)
+    new_box = _painted_boxes(after, height, width)
     side = torch.maximum(before.pose.size * before.valid[..., None], after.pose.size * after.valid[..., None]).amax(-1)
-    area = torch.zeros_like(regions.masks[:, 0])
+    wide, near = torch.zeros_like(regions.masks[:, 0]), torch.zeros_like(regions.masks[:, 0])
     for sample, region in changed.nonzero().tolist():
         pixels = math.ceil(margin * float(side[sample, region]) * max(height, width)) + margin_pixels
-        area[sample] |= _grown(touched[sample, region], pixels)
-    return area
+        covered = old_mask[sample, region] | new_box[sample, region]
+        wide[sample] |= _grown(covered | old_box[sample, region], pixels)
+        near[sample] |= _grown(covered, margin_pixels)
+    others = (old_mask & ~changed[..., None, None])[:, 1:].any(1)
+    return near | (wide & ~others)
 
 
 def composite(
@@ -80,10 +87,10 @@ def _changed_regions(before: RegionLatents, after: RegionLatents) -> Bool[Tensor
     return changed & (before.valid | after.valid)
 
 
-def _painted_boxes(pose: RegionPose, height: int, width: int) -> Bool[Tensor, "b n h w"]:
-    """Mark the pixels whose centres lie in each region's box, turned as the pose says."""
-    own = pose.own_coordinates(cell_centres(height, width, pose.centre.device))
-    inside = (own.abs() <= 0.5).all(-1) & (pose.size > 0).all(-1)[..., None]
+def _painted_boxes(latents: RegionLatents, height: int, width: int) -> Bool[Tensor, "b n h w"]:
+    """Mark the pixels whose centres lie in the box of each region that is there, turned as its pose says."""
+    own = latents.pose.own_coordinates(cell_centres(height, width, latents.valid.device))
+    inside = (own.abs() <= 0.5).all(-1) & latents.valid[..., None]
     return inside.unflatten(-1, (height, width))
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gen import losses
-from gen.losses import LossTerms
+from gen.losses import LossTerms, LossWeights
 from gen.models.conditioner import Conditioner
 from gen.models.erasing import ContextErasing, drop_regions
 from gen.models.latent_space import PixelSpace
@@ -27,25 +27,6 @@ if TYPE_CHECKING:
 
     from gen.data.batch import RegionBatch
     from gen.models.pipeline import RegionPipeline
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossWeights:
-    """Weight of every loss; a loss of weight 0 is not computed.
-
-    Attributes:
-        diffusion: error of the whole picture.
-        masked_diffusion: error inside the union of kept regions; of the whole picture where the conditioning was dropped.
-        per_region_diffusion: mean over regions of each region's own error.
-        feature_similarity: between an object's tokens with and without its neighbours.
-        largest: bound of the velocity weighting, see `gen.losses.velocity_weight`.
-    """
-
-    diffusion: float = 0.0
-    masked_diffusion: float = 1.0
-    per_region_diffusion: float = 0.2
-    feature_similarity: float = 0.0
-    largest: float = 5.0
 
 
 @dataclass(frozen=True)

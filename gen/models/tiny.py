@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from gen.losses import LossWeights
 from gen.models.conditioner import Conditioner
 from gen.models.erasing import ContextErasing
 from gen.models.latent_space import PixelSpace
 from gen.models.pipeline import RegionPipeline
-from gen.models.region_diffusion import LossWeights, RegionDiffusion
+from gen.models.region_diffusion import RegionDiffusion
 from gen.models.region_encoder import RegionEncoder
 from gen.models.source_context import context_channels
 from gen.models.unet import ddim_scheduler, small_unet

@@ -7,8 +7,9 @@ import random
 from dataclasses import dataclass, replace
 
 from gen.scenes.camera import Pinhole
-from gen.scenes.catalogue import COLOURS, FLOOR_COLOURS, MATERIALS, SHAPES, is_held_out
+from gen.scenes.catalogue import COLOURS, FLOOR_COLOURS, FLOOR_TEXTURES, MATERIALS, SHAPES, TEXTURES, is_held_out
 from gen.scenes.placement import Layout
+from gen.scenes.shapes import FOOTPRINT
 from gen.scenes.spec import CameraSpec, FloorSpec, LightSpec, ObjectSpec, SceneSpec
 
 PRESETS = ("simple", "standard", "hard")
@@ -27,7 +28,8 @@ class Difficulty:
         textures: weight of plain, stripes, checker, dots.
         floors: weight of each of `catalogue.FLOOR_TEXTURES`.
         floor_contrast: least and largest relative brightness step of the floor's texture.
-        hidden: the largest share of an object's box that nearer objects may cover.
+        hidden: the largest share of an object's box that the boxes of nearer objects may cover.
+        crowding: probability that an object is put close to an earlier one.
         held_out: probability that an object is drawn from the held-out pairs; they are never drawn when 0.
     """
 
@@ -37,13 +39,14 @@ class Difficulty:
     floors: tuple[float, float, float, float, float, float]
     floor_contrast: tuple[float, float]
     hidden: float
+    crowding: float
     held_out: float
 
 
 DIFFICULTY = {
-    "simple": Difficulty((2, 4), (0.55, 0.95), (8, 1, 0, 0), (4, 1, 0, 1, 0, 0), (0.05, 0.15), 0.2, 0.0),
-    "standard": Difficulty((3, 6), (0.45, 0.90), (3, 2, 2, 2), (1, 2, 2, 2, 1, 2), (0.15, 0.45), 0.3, 0.0),
-    "hard": Difficulty((5, 8), (0.40, 0.95), (1, 1, 1, 1), (1, 2, 2, 2, 2, 2), (0.20, 0.60), 0.6, 0.4),
+    "simple": Difficulty((2, 4), (0.70, 1.05), (8, 1, 0, 0), (4, 1, 0, 1, 0, 0), (0.05, 0.15), 0.2, 0.0, 0.0),
+    "standard": Difficulty((3, 6), (0.45, 0.90), (3, 2, 2, 2), (1, 2, 2, 2, 1, 2), (0.15, 0.45), 0.3, 0.0, 0.0),
+    "hard": Difficulty((5, 8), (0.40, 0.95), (1, 1, 1, 1), (1, 2, 2, 2, 2, 2), (0.20, 0.60), 0.6, 0.7, 0.4),
 }
 
 
@@ -64,23 +67,20 @@ def sample_scene(seed: int, scene_id: int, preset: str) -> SceneSpec:
     difficulty = DIFFICULTY[preset]
     for _ in range(_TRIES_PER_SCENE):
         camera, light, floor = _camera(rng), _light(rng), _floor(rng, difficulty)
-        objects = _objects(rng, difficulty, Pinhole.of(camera))
+        objects = _objects(rng, preset, Pinhole.of(camera))
         if objects is not None:
             return SceneSpec(preset, seed, scene_id, objects, camera, light, floor)
     raise AssertionError(f"preset {preset} found no room for its objects in {_TRIES_PER_SCENE} tries (seed {seed}, scene {scene_id})")
 
 
-def draw_object(rng: random.Random, preset: str, shape: str | None = None, colour: str | None = None) -> ObjectSpec:
-    """Draw an object that stands in the middle; `shape` or `colour` fix that part of it."""
-    difficulty = DIFFICULTY[preset]
+def _object(rng: random.Random, difficulty: Difficulty) -> ObjectSpec:
     unseen = rng.random() < difficulty.held_out
-    pairs = [(s, c) for s in SHAPES for c in COLOURS if shape in (None, s) and colour in (None, c) and (is_held_out(s, c) == unseen)]
-    chosen_shape, chosen_colour = rng.choice(pairs)
-    texture = rng.choices(("plain", "stripes", "checker", "dots"), difficulty.textures)[0]
-    rgb = jittered(rng, COLOURS[chosen_colour], 0.03)
+    shape, colour = rng.choice([(shape, colour) for shape in SHAPES for colour in COLOURS if is_held_out(shape, colour) == unseen])
+    texture = rng.choices(TEXTURES, difficulty.textures)[0]
+    rgb = jittered(rng, COLOURS[colour], 0.03)
     return ObjectSpec(
-        shape=chosen_shape,
-        colour=chosen_colour,
+        shape=shape,
+        colour=colour,
         material=rng.choice(MATERIALS),
         texture=texture,
         rgb=rgb,
@@ -100,18 +100,18 @@ def jittered(rng: random.Random, rgb: tuple[float, float, float], amount: float)
 
 
 def _second(rgb: tuple[float, float, float], factor: float) -> tuple[float, float, float]:
-    return rgb[0] * factor, rgb[1] * factor, rgb[2] * factor
+    red, green, blue = rgb
+    return red * factor, green * factor, blue * factor
 
 
-def _objects(rng: random.Random, difficulty: Difficulty, pinhole: Pinhole) -> tuple[ObjectSpec, ...] | None:
-    preset = next(name for name, value in DIFFICULTY.items() if value is difficulty)
+def _objects(rng: random.Random, preset: str, pinhole: Pinhole) -> tuple[ObjectSpec, ...] | None:
+    difficulty = DIFFICULTY[preset]
     layout = Layout(pinhole, difficulty.hidden)
     placed: list[ObjectSpec] = []
     for _ in range(rng.randint(*difficulty.objects)):
-        item = draw_object(rng, preset)
+        item = _object(rng, difficulty)
         for _ in range(_TRIES_PER_OBJECT):
-            x, y = pinhole.floor_point(rng.uniform(0.08, 0.92), rng.uniform(0.15, 0.95))
-            moved = replace(item, x=x, y=y)
+            moved = _put(rng, item, placed, difficulty.crowding, pinhole)
             if layout.accepts((*placed, moved)):
                 placed.append(moved)
                 break
@@ -119,6 +119,20 @@ def _objects(rng: random.Random, difficulty: Difficulty, pinhole: Pinhole) -> tu
             return None
     rng.shuffle(placed)
     return tuple(placed)
+
+
+def _put(rng: random.Random, item: ObjectSpec, placed: list[ObjectSpec], crowding: float, pinhole: Pinhole) -> ObjectSpec:
+    if crowding and placed and rng.random() < crowding:
+        beside, turn = rng.choice(placed), rng.uniform(-math.pi, math.pi)
+        distance = rng.uniform(1.05, 1.3) * (beside.size * FOOTPRINT[beside.shape] + item.size * FOOTPRINT[item.shape])
+        return replace(item, x=beside.x + distance * math.cos(turn), y=beside.y + distance * math.sin(turn))
+    x, y = pinhole.floor_point(*image_place(rng))
+    return replace(item, x=x, y=y)
+
+
+def image_place(rng: random.Random) -> tuple[float, float]:
+    """Draw where in the picture an object could stand, in image units."""
+    return rng.uniform(0.08, 0.92), rng.uniform(0.15, 0.95)
 
 
 def _camera(rng: random.Random) -> CameraSpec:
@@ -137,7 +151,7 @@ def _light(rng: random.Random) -> LightSpec:
         azimuth=math.radians(rng.choice((-1, 1)) * rng.uniform(20, 150)),
         elevation=math.radians(rng.uniform(45, 65)),
         strength=rng.uniform(0.8, 1.0),
-        ambient=rng.uniform(0.36, 0.46),
+        ambient=rng.uniform(0.40, 0.50),
         softness=rng.uniform(0.10, 0.25),
     )
 
@@ -145,7 +159,7 @@ def _light(rng: random.Random) -> LightSpec:
 def _floor(rng: random.Random, difficulty: Difficulty) -> FloorSpec:
     colour = rng.choice(list(FLOOR_COLOURS))
     rgb = jittered(rng, FLOOR_COLOURS[colour], 0.03)
-    texture = rng.choices(("plain", "checker", "planks", "tiles", "dots", "speckle"), difficulty.floors)[0]
+    texture = rng.choices(FLOOR_TEXTURES, difficulty.floors)[0]
     return FloorSpec(
         colour=colour,
         texture=texture,

@@ -153,7 +153,7 @@ def _intersect_torus(o: Vector, d: Vector, size: Vector) -> Tensor:
     ring, tube, least_x = (value.expand_as(o[0]) for value in size)
     bound = _intersect_cylinder((o[0], o[2], o[1]), (d[0], d[2], d[1]), (ring + tube, tube, tube))
     chosen = (bound < _INFINITY).flatten().nonzero()[:, 0]
-    ox, oy, oz, dx, dy, dz, t, ring, tube, least_x = (v.flatten()[chosen] for v in (*o, *d, bound, ring, tube, least_x))
+    ox, oy, oz, dx, dy, dz, t, ring, tube, least_x = (v.flatten().index_select(0, chosen) for v in (*o, *d, bound, ring, tube, least_x))
     per_unit = 1 / (dx * dx + dy * dy + dz * dz).sqrt()
     for _ in range(_TORUS_STEPS):
         x, y, z = ox + t * dx, oy + t * dy, oz + t * dz

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+from gen.scenes.catalogue import COLOURS, MATERIALS, SHAPES, TEXTURES
+
 
 @dataclass(frozen=True)
 class ObjectSpec:
@@ -37,6 +39,18 @@ class ObjectSpec:
     size: float
     yaw: float
     present: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be rendered.
+
+        Raises:
+            ValueError: if a name is not in the catalogue or the size is not positive.
+        """
+        for field, names in (("shape", SHAPES), ("colour", COLOURS), ("material", MATERIALS), ("texture", TEXTURES)):
+            if getattr(self, field) not in names:
+                raise ValueError(f"unknown {field} {getattr(self, field)!r} of an object; choose one of {', '.join(names)}")
+        if not self.size > 0:
+            raise ValueError(f"size={self.size} of an object; it must be positive")
 
 
 @dataclass(frozen=True)

@@ -41,20 +41,23 @@ def fit(trainer: Trainer, model: Trainable, dataset: DataSource, *, folder: Path
     checkpoints.load_newest(state)
     if state.global_step >= trainer.max_train_steps:
         logger.info("%s: finished, %d of %d steps are done", folder, state.global_step, trainer.max_train_steps)
-        _run_on_main(accelerator, lambda: _export_if_missing(state, folder))
+        if accelerator.is_main_process:
+            _export_if_missing(state, folder)
+        accelerator.wait_for_everyone()
         return
     checkpoints.free_space_or_raise(state)
     validation_batch = dataset.validation_batch().to(accelerator.device)  # a missing picture is found now, not in step 500
     accelerator.wait_for_everyone()
-    _run_on_main(accelerator, lambda: (record_config(folder, config), drop_metrics_after(folder, state.global_step)))
+    if accelerator.is_main_process:
+        record_config(folder, config)
+        drop_metrics_after(folder, state.global_step)
+    accelerator.wait_for_everyone()
 
     if trainer.compile:
         state.model.compile()
     prepared, optimizer = accelerator.prepare(state.model, state.optimizer)
     step = _Step(trainer, dataset, accelerator, prepared, optimizer, state, folder)
-    tracking = Tracking(
-        accelerator, folder=folder, config=config, global_step=state.global_step, max_train_steps=trainer.max_train_steps
-    )
+    tracking = Tracking(accelerator, folder=folder, config=config, global_step=state.global_step, max_train_steps=trainer.max_train_steps)
     stopwatch = Stopwatch()
     with closing(tracking):
         while state.global_step < trainer.max_train_steps:
@@ -65,10 +68,15 @@ def fit(trainer: Trainer, model: Trainable, dataset: DataSource, *, folder: Path
             if last or state.global_step % trainer.log_every_n_steps == 0:
                 tracking.log(metrics | stopwatch.read(), state.global_step)
             if last or state.global_step % trainer.eval_every_n_steps == 0:
-                _run_on_main(accelerator, lambda: _preview(state, validation_batch, accelerator, tracking, folder))
+                if accelerator.is_main_process:
+                    _preview(state, validation_batch, accelerator, tracking, folder)
+                accelerator.wait_for_everyone()
                 stopwatch.restart()
             if last or state.global_step % trainer.checkpointing_steps == 0:
-                _run_on_main(accelerator, lambda: (checkpoints.save(state), _export(state, folder)))
+                if accelerator.is_main_process:
+                    checkpoints.save(state)
+                    _export(state, folder)
+                accelerator.wait_for_everyone()
                 stopwatch.restart()
 
 
@@ -159,13 +167,6 @@ class _Step:
         if self.trainer.on_nonfinite == "stop":
             raise FloatingPointError(f"{message}. Stopped before the weights changed; trainer.on_nonfinite=skip goes on without such steps")
         logger.warning("%s; this step is skipped", message)
-
-
-def _run_on_main(accelerator: Accelerator, work) -> None:
-    """Let the main process work while the others wait."""
-    if accelerator.is_main_process:
-        work()
-    accelerator.wait_for_everyone()
 
 
 def _preview(state: TrainState, batch: Batch, accelerator: Accelerator, tracking: Tracking, folder: Path) -> None:

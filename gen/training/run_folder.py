@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gen.artefact import write_text
 
 CONFIG, METRICS = "config.json", "metrics.jsonl"
-MAY_CHANGE = ("trainer.log_with", "trainer.eval_every_n_steps", "dataset.num_workers", "tags")  # these do not change the weights
+# These, and what lies below them, do not change the weights.
+MAY_CHANGE = ("trainer.log_with", "trainer.eval_every_n_steps", "dataset.num_workers", "evaluation", "tags")
 MAY_CHANGE_IF_CONSTANT = "trainer.max_train_steps"  # a decaying learning rate depends on it, a constant one does not
 
 
 class RunFolderError(ValueError):
     """A run folder that belongs to another run; the message holds the difference."""
+
+
+def folder_of(exp: str) -> Path:
+    """Return the folder of a run: outputs/<exp>, where `exp` may contain slashes.
+
+    Raises:
+        RunFolderError: if it would lie elsewhere.
+    """
+    path = PurePosixPath(exp)
+    if path.is_absolute() or ".." in path.parts or path.name in ("", "."):
+        raise RunFolderError(f"exp={exp!r}: must be a name, or names joined by slashes, and stay inside outputs/")
+    return Path("outputs") / path
 
 
 def refuse_another_config(folder: Path, config: dict[str, Any]) -> None:
@@ -32,7 +45,8 @@ def refuse_another_config(folder: Path, config: dict[str, Any]) -> None:
     may_change = set(MAY_CHANGE)
     if str(new.get("trainer.lr_scheduler")).startswith("constant"):
         may_change.add(MAY_CHANGE_IF_CONSTANT)
-    keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key, "absent") != new.get(key, "absent") and key not in may_change]
+    different = [key for key in sorted(old.keys() | new.keys()) if old.get(key, "absent") != new.get(key, "absent")]
+    keys = [key for key in different if not any(key == allowed or key.startswith(f"{allowed}.") for allowed in may_change)]
     if keys:
         lines = "\n".join(f"  {key}: {old.get(key, 'absent')} -> {new.get(key, 'absent')}" for key in keys)
         raise RunFolderError(f"{folder}: holds a run with another config, and was left as it was. Choose another exp, or undo:\n{lines}")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.training_utils import EMAModel
@@ -27,7 +28,7 @@ class TrainState:
     batch's samples, and the data follow from the same two numbers.
 
     Attributes:
-        model: all its parameters and buffers.
+        model: a Trainable module; all its parameters and buffers.
         optimizer: its state is stored by parameter name.
         schedule: of the learning rate, over global steps.
         ema: running average of the parameters that are trained.
@@ -38,7 +39,7 @@ class TrainState:
         position: samples taken from the data so far, over all processes.
     """
 
-    model: nn.Module
+    model: Any
     optimizer: Optimizer
     schedule: LambdaLR
     ema: EMAModel
@@ -97,7 +98,7 @@ class TrainState:
     def _optimizer_tensors(self) -> dict[str, Tensor]:
         names = {parameter: name for name, parameter in self.model.named_parameters()}
         state = self.optimizer.state
-        return {f"{names[parameter]}/{key}": value.contiguous() for parameter in state for key, value in state[parameter].items()}
+        return {f"{name}/{key}": value.contiguous() for parameter, name in names.items() for key, value in state.get(parameter, {}).items()}
 
     def _load_optimizer(self, tensors: dict[str, Tensor]) -> None:
         """Hand the tensors to the optimizer under the numbers it knows its parameters by."""

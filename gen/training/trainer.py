@@ -141,10 +141,11 @@ class Trainer:
             return self.gradient_accumulation_steps
         total = self.gradient_accumulation_steps * self.reference_num_processes
         if total % num_processes:
-            raise ValueError(
-                f"trainer.enable_dynamic_grad_accum: gradient_accumulation_steps={self.gradient_accumulation_steps} x reference_num_processes="
-                f"{self.reference_num_processes} does not divide by {num_processes} processes; start a number of processes that divides {total}"
+            product = (
+                f"gradient_accumulation_steps={self.gradient_accumulation_steps} x reference_num_processes={self.reference_num_processes}"
             )
+            remedy = f"start a number of processes that divides {total}"
+            raise ValueError(f"trainer.enable_dynamic_grad_accum: {product} does not divide by {num_processes} processes; {remedy}")
         return total // num_processes
 
     def scaled_learning_rate(self, num_processes: int, train_batch_size: int) -> float:

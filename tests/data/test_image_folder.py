@@ -31,7 +31,7 @@ def folder(tmp_path, photographs):
 
 
 def left_right(image):
-    """A label map with 1 in the left half and 2 in the right third of a picture; 0 between."""
+    """Return a label map with 1 in the left half and 2 in the right third of a picture; 0 between."""
     label_map = torch.zeros(image.height, image.width, dtype=torch.long)
     label_map[:, : image.width // 2] = 1
     label_map[:, -image.width // 3 :] = 2
@@ -71,7 +71,8 @@ def test_a_batch_has_masks_from_disk_and_from_the_segmenter(folder):
 
 def test_the_same_seed_gives_the_same_batches_with_workers(folder):
     plain, parallel = (
-        next(ImageFolder(folder=str(folder), num_held_out=1, resolution=32, train_batch_size=3, num_workers=n).train_batches(seed=5)) for n in (0, 1)
+        next(ImageFolder(folder=str(folder), num_held_out=1, resolution=32, train_batch_size=3, num_workers=n).train_batches(seed=5))
+        for n in (0, 1)
     )
     assert torch.equal(plain.target.pixel_values, parallel.target.pixel_values)
     assert torch.equal(plain.target.regions.masks, parallel.target.regions.masks)

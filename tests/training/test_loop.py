@@ -32,7 +32,9 @@ def _same(a, b):
 
 
 def test_a_run_writes_its_record(tmp_path):
-    model = train(tmp_path, max_train_steps=5, checkpointing_steps=2, checkpoints_total_limit=2, eval_every_n_steps=4, gradient_accumulation_steps=3)
+    model = train(
+        tmp_path, max_train_steps=5, checkpointing_steps=2, checkpoints_total_limit=2, eval_every_n_steps=4, gradient_accumulation_steps=3
+    )
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["config.json", "metrics.jsonl", "pipeline", "previews", "state"]
     assert [path.name for path in sorted((tmp_path / "state").iterdir())] == ["step_00000004", "step_00000005"]
     assert [path.name for path in sorted((tmp_path / "previews").iterdir())] == ["step_00000004_painted.png", "step_00000005_painted.png"]
@@ -53,8 +55,9 @@ def test_training_lowers_the_loss_and_the_average_follows(tmp_path):
     losses = [line["loss"] for line in metrics(tmp_path)]
     assert sum(losses[-100:]) / 100 < 0.65 * (1 / 3)  # 1/3 is the mean square of the pictures: the loss of painting grey
     weights = _weights(tmp_path)
-    gap = (weights["ema"]["encode.weight"] - weights["model"]["encode.weight"]).norm()
-    assert gap < 0.2 * weights["model"]["encode.weight"].norm()
+    torch.manual_seed(0)
+    first, last = ToyDenoiser().encode.weight, weights["model"]["encode.weight"]
+    assert (weights["ema"]["encode.weight"] - last).norm() < 0.5 * (first - last).norm()
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one_and_a_finished_one_rests(tmp_path):

@@ -12,14 +12,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gen.losses import LossTerms
+from gen.training import loop
 from gen.training.trainer import Trainer
 
 EPOCH = 100
+assert loop  # imported before the forks, which then begin at once
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.kill_at_lines is None:
         train(arguments.folder, **arguments.options)
+        print(f"num_processes {PartialState().num_processes}")
         return
     for line in arguments.kill_at_lines:
         status = _train_in_child(arguments.folder, arguments.options, line)

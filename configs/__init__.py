@@ -1,0 +1,17 @@
+"""All configs: one file per group; `build_store` collects them, `configs.hydra.main` runs a task with them."""
+
+from __future__ import annotations
+
+from hydra_zen import ZenStore
+
+from configs import dataset, evaluation, experiment, hydra, mode, model, trainer
+from configs.store import Config
+
+
+def build_store() -> ZenStore:
+    """Collect every entry of every group."""
+    store = ZenStore("region latents", deferred_to_config=True, deferred_hydra_store=True, overwrite_ok=False)
+    store(Config, name="config", to_config=lambda config: config)
+    for group in (hydra, trainer, dataset, model, evaluation, experiment, mode):
+        group.add_to(store)
+    return store

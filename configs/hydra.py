@@ -1,0 +1,94 @@
+"""How Hydra runs a task here: no folders or log files of its own, and short answers to mistakes on the command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+import hydra_zen
+import torch
+from hydra.conf import HydraConf, JobConf, RunDir, SweepDir
+from hydra.errors import HydraException, InstantiationException
+from hydra_zen import ZenStore
+from omegaconf import DictConfig, MissingMandatoryValue
+
+from configs.checks import checked
+from configs.mistakes import UnknownKeyError, explain_composition, explain_instantiation, refuse_added_keys
+from gen.artefact import ArtefactError
+from gen.training.run_folder import RunFolderError, folder_of
+
+HELP = """python train.py [+experiment=E] [+mode=M] [group=entry] [group.key=value] ...
+
+The run's folder is outputs/<exp>; the same command again resumes it.
+
+  python train.py +experiment=demo_exp
+  python train.py +experiment=demo_exp +mode=overfit
+  python -m accelerate.commands.launch --num_processes 1 train.py +experiment=demo_exp trainer.eval_every_n_steps=10 exp=mine tags='[a,b]'
+
+Groups and their entries:
+
+$APP_CONFIG_GROUPS
+
+Keys and their values with this command line:
+
+$CONFIG
+"""
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain", "stream": "ext://sys.stderr"}},
+    "root": {"level": "WARNING", "handlers": ["console"]},
+}
+
+
+def add_to(store: ZenStore) -> None:
+    """Add Hydra's own settings."""
+    store({"template": HELP, "app_name": "train.py", "header": "", "footer": ""}, group="hydra/help", name="commands")
+    store(LOGGING, group="hydra/job_logging", name="plain")
+    here = {"run": {"dir": "."}, "sweep": {"dir": "outputs/.multirun", "subdir": "."}}
+    store(here, group="hydra/output", name="none", package="hydra")
+    chosen = {"output": "none", "help": "commands", "job_logging": "plain", "hydra_logging": "none"}
+    rest = {"launcher": "basic", "sweeper": "basic", "hydra_help": "default", "callbacks": None, "env": "default"}
+    defaults = [{group: entry} for group, entry in (chosen | rest).items()]
+    store(HydraConf(defaults=defaults, output_subdir=None, job=JobConf(name="train", chdir=False)))
+
+
+def main(task: Callable, store: ZenStore) -> None:
+    """Compose the config that the command line asks for, build its parts in the order of `task`'s arguments, and call `task`.
+
+    A mistake on the command line, a run folder of another run and a damaged artefact end the program with a short message and exit
+    status 2; everything else keeps its traceback.
+    """
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints and exits before the messages below can be made
+    store.add_to_hydra_store(overwrite_ok=True)
+    try:
+        runnable(task).hydra_main(config_name="config", config_path=None, version_base="1.3")
+    except InstantiationException as error:
+        _refuse(explain_instantiation(error), error)
+    except HydraException as error:
+        _refuse(explain_composition(error), error)
+    except MissingMandatoryValue as error:
+        _refuse(f"{error.full_key}: has no value; give {error.full_key}=...", error)
+    except (UnknownKeyError, ArtefactError, RunFolderError) as error:
+        _refuse(str(error), error)
+
+
+def runnable(task: Callable) -> hydra_zen.wrapper.Zen:
+    """Wrap `task` so that it can be called with a composed config: its arguments are built in order and checked."""
+    return hydra_zen.zen(task, pre_call=_prepare, instantiation_wrapper=checked)
+
+
+def _prepare(config: DictConfig) -> None:
+    """Refuse what no constructor would see; make the initial weights, which are drawn after this, a function of the seed."""
+    refuse_added_keys(config)
+    folder_of(config.exp)
+    torch.manual_seed(config.seed)
+
+
+def _refuse(message: str | None, error: Exception) -> None:
+    if message is None:
+        raise error
+    print(message, file=sys.stderr)
+    sys.exit(2)

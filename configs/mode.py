@@ -1,0 +1,44 @@
+"""The `mode` group: overlays over any experiment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydra_zen import ZenStore
+
+
+def tiny() -> dict[str, Any]:
+    """Run the whole path in seconds: three steps of a toy-size model, previews, checkpoints, the exported pipeline."""
+    return {
+        "exp": "tiny",
+        "trainer": {
+            "max_train_steps": 3,
+            "log_every_n_steps": 1,
+            "eval_every_n_steps": 3,
+            "checkpointing_steps": 2,
+            "gradient_accumulation_steps": 1,
+            "mixed_precision": "no",
+        },
+        "dataset": {"resolution": 32, "train_batch_size": 2, "num_validation": 2, "num_workers": 0},
+        "model": {
+            "width": 32,
+            "encoder_depth": 1,
+            "backbone_depth": 1,
+            "layout_channels": 16,
+            "block_out_channels": [16, 32],
+            "attention_levels": [False, True],
+            "num_heads": 2,
+            "preview_steps": 2,
+        },
+    }
+
+
+def overfit() -> dict[str, Any]:
+    """Train on the dataset's first 8 items, unaugmented, and preview those: a model that cannot do this is broken."""
+    return {"exp": "overfit", "dataset": {"overfit_items": 8, "num_validation": 8}}
+
+
+def add_to(store: ZenStore) -> None:
+    """Add the group's entries."""
+    for mode in (tiny, overfit):
+        store(mode(), group="mode", name=mode.__name__, package="_global_")

@@ -1,0 +1,80 @@
+"""Build the small model that is trained from scratch in pixel space: the model config's schema, without diffusers' import time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from gen.losses import LossWeights
+from gen.models.erasing import ContextErasing
+
+if TYPE_CHECKING:
+    from gen.models.region_diffusion import RegionDiffusion
+
+
+def small_region_diffusion(
+    *,
+    resolution: int = 64,
+    num_regions: int = 6,
+    patch_size: int = 4,
+    width: int = 128,
+    num_queries: int = 2,
+    encoder_depth: int = 2,
+    backbone_depth: int = 2,
+    num_registers: int = 4,
+    layout_channels: int = 64,
+    layout_oversampling: int = 1,
+    vocabulary: list[str] | None = None,
+    block_out_channels: tuple[int, ...] = (64, 96, 160),
+    attention_levels: tuple[bool, ...] = (False, True, True),
+    layers_per_block: int = 1,
+    num_heads: int = 4,
+    prediction_type: Literal["sample", "epsilon", "v_prediction"] = "sample",
+    context_erasing: ContextErasing | None = None,
+    loss_weights: LossWeights | None = None,
+    region_dropout: float = 0.1,
+    conditioning_dropout: float = 0.1,
+    text_dropout: float = 0.5,
+    preview_steps: int = 10,
+) -> RegionDiffusion:
+    """Build the model with random weights from torch's global generator; what is not said here is said where it is used.
+
+    Args:
+        resolution: side of the pictures, in pixels.
+        num_regions: n, background included.
+        patch_size: pixels a side of the decoder's cells.
+        width: d, of all tokens; see `RegionEncoder` and `Conditioner` for the arguments down to `vocabulary`.
+        block_out_channels: see `small_unet`, also for the three below.
+        prediction_type: what the U-Net predicts.
+        context_erasing: None builds a decoder that sees no source context.
+        loss_weights: None for the defaults.
+        region_dropout: see `RegionDiffusion`, also for those below.
+
+    Raises:
+        ValueError: if the resolution does not divide into cells at every level.
+    """
+    from gen.models.conditioner import Conditioner
+    from gen.models.latent_space import PixelSpace
+    from gen.models.region_diffusion import RegionDiffusion
+    from gen.models.region_encoder import RegionEncoder
+    from gen.models.source_context import context_channels
+    from gen.models.unet import ddim_scheduler, small_unet
+
+    multiple = patch_size * 2 ** (len(block_out_channels) - 1)
+    if resolution % multiple:
+        raise ValueError(f"resolution={resolution} is not a multiple of {multiple}: patch_size={patch_size}, {len(block_out_channels)} levels")
+    grid, space = resolution // patch_size, PixelSpace(patch_size)
+    extra = layout_channels + (context_channels(resolution, grid) if context_erasing else 0)
+    return RegionDiffusion(
+        region_encoder=RegionEncoder(num_queries, width, encoder_depth, num_heads, backbone_depth),
+        conditioner=Conditioner(num_queries, width, grid, num_registers, layout_channels, layout_oversampling, vocabulary or []),
+        unet=small_unet(grid, space.channels, extra, block_out_channels, layers_per_block, attention_levels, width, num_heads),
+        scheduler=ddim_scheduler(prediction_type),
+        latent_space=space,
+        context_erasing=context_erasing,
+        loss_weights=loss_weights or LossWeights(),
+        region_dropout=region_dropout,
+        conditioning_dropout=conditioning_dropout,
+        text_dropout=text_dropout,
+        num_regions=num_regions,
+        preview_steps=preview_steps,
+    )

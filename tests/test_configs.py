@@ -1,0 +1,123 @@
+"""Every entry composes, every experiment runs, swapping one group leaves the others alone, and mistakes are answered in one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+from hydra import compose, initialize
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from configs import build_store
+from configs.hydra import main, runnable
+from train import train
+
+STORE = build_store()
+ENTRIES = sorted((entry["group"], entry["name"]) for entry in STORE if entry["group"] and not entry["group"].startswith("hydra"))
+EXPERIMENTS = [name for group, name in ENTRIES if group == "experiment"]
+
+
+def composed(*overrides: str):
+    STORE.add_to_hydra_store(overwrite_ok=True)
+    GlobalHydra.instance().clear()
+    with initialize(config_path=None, version_base="1.3"):
+        return compose("config", list(overrides))
+
+
+def override(group: str, name: str) -> str:
+    return f"+{group}={name}" if group in ("experiment", "mode") else f"{group}={name}"
+
+
+@pytest.mark.parametrize(("group", "name"), ENTRIES)
+def test_every_entry_composes(group, name):
+    config = composed(override(group, name), "dataset.train_batch_size=3")
+    assert OmegaConf.to_container(config)["dataset"]["train_batch_size"] == 3
+
+
+def test_swapping_the_dataset_keeps_what_all_datasets_share():
+    before, after = (composed(f"dataset={name}", "dataset.resolution=32") for name in ("scenes", "image_folder"))
+    for key in ("train_batch_size", "num_workers", "num_regions", "num_validation"):
+        assert before.dataset[key] == after.dataset[key]
+    assert (after.model.resolution, after.model.num_regions) == (32, after.dataset.num_regions)
+    assert before.trainer == after.trainer
+
+
+def test_experiment_and_mode_stack_and_the_command_line_wins():
+    config = composed("+experiment=demo_exp", "+mode=overfit", "exp=mine", "trainer.max_train_steps=7")
+    assert (config.dataset.overfit_items, config.exp, config.trainer.max_train_steps) == (8, "mine", 7)
+    assert config.trainer.learning_rate == composed("+experiment=demo_exp").trainer.learning_rate
+
+
+def test_the_documented_command_composes():
+    config = composed(
+        "+experiment=demo_exp",
+        "dataset.train_batch_size=2",
+        "dataset.validation_image=[data/conditioning_image_1.png,data/conditioning_image_2.png]",
+        "dataset.validation_prompt=red circle with blue background",
+        "trainer.eval_every_n_steps=10",
+        "exp=example_exp_name",
+        "tags=[example_tag_1,example_tag_2]",
+    )
+    assert config.dataset.validation_prompt == "red circle with blue background"
+    assert config.dataset.validation_image == ["data/conditioning_image_1.png", "data/conditioning_image_2.png"]
+    assert config.tags == ["example_tag_1", "example_tag_2"]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_runs_one_step(experiment, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    runnable(train)(composed(f"+experiment={experiment}", "+mode=tiny", "trainer.max_train_steps=1", "exp=one_step"))
+    assert (tmp_path / "outputs" / "one_step" / "pipeline" / "model_index.json").exists()
+
+
+def answer(capsys, monkeypatch, *words: str) -> str:
+    """Return what a command line that is refused prints."""
+    monkeypatch.setattr(sys, "argv", ["train.py", *words])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    GlobalHydra.instance().clear()
+    with pytest.raises(SystemExit) as stopped:
+        main(train, STORE)
+    assert stopped.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["trainer.max_train_stepz=3"], ["the group 'trainer' has no key 'max_train_stepz'", "did you mean trainer.max_train_steps?"]),
+        (["dataset=image_folder", "dataset.presset=hard"], ["the group 'dataset' has no key 'presset'", "on_bad_file"]),
+        (["model.loss_weights.difusion=1"], ["the group 'model.loss_weights'", "did you mean model.loss_weights.diffusion?"]),
+        (["max_train_steps=3"], ["the config has no key", "did you mean trainer.max_train_steps?"]),
+        (["+experimnt=demo_exp"], ["no key or group 'experimnt'", "did you mean +experiment=?"]),
+        (["+trainer.extra=1"], ["the group 'trainer' has no key 'extra'"]),
+        (["dataset=scens"], ["Could not find 'dataset/scens'", "image_folder", "scenes"]),
+        (["trainer.max_train_steps=abc"], ["trainer.max_train_steps: Value 'abc' of type 'str' could not be converted to Integer"]),
+        (["trainer.mixed_precision=fp8"], ["trainer.mixed_precision=fp8", "'no', 'bf16' or 'fp16'"]),
+        (["dataset.preset=harder"], ["dataset.preset=harder", "'simple', 'standard' or 'hard'"]),
+        (["trainer.learning_rate=-1"], ["trainer.learning_rate=-1.0: must be above 0"]),
+        (["dataset.segmenter=classical"], ["dataset.segmenter=classical", "Segmenter"]),
+        (["dataset=image_folder"], ["dataset.folder: has no value; give dataset.folder="]),
+        (["dataset.validation_image=[not_there.png]"], ["not_there.png", "does not exist"]),
+        (["dataset.resolution=50"], ["resolution=50 is not a multiple of 16"]),
+        (["exp=../elsewhere"], ["exp='../elsewhere'", "inside outputs/"]),
+    ],
+)
+def test_mistakes_name_the_value_the_place_and_the_remedy(capsys, monkeypatch, tmp_path, words, said):
+    monkeypatch.chdir(tmp_path)
+    printed = answer(capsys, monkeypatch, *words)
+    assert all(part in printed for part in said), printed
+    assert "Traceback" not in printed
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize(("words", "code"), [(["--help"], 0), (["trainer.max_train_stepz=3"], 2)])
+def test_help_and_typos_are_answered_quickly(repository, words, code):
+    start = time.perf_counter()
+    process = subprocess.run([sys.executable, "train.py", *words], cwd=repository, capture_output=True, text=True, check=False)
+    assert process.returncode == code, process.stderr
+    assert time.perf_counter() - start < 6.0
+    assert "trainer.max_train_steps" in process.stdout + process.stderr or "max_train_steps: 10000" in process.stdout

@@ -1,0 +1,77 @@
+"""The README's commands are executed as they stand there, at toy size; its links lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+README = Path(__file__).parents[1] / "README.md"
+EXECUTED = re.compile(r"<!-- executed -->\s*```(bash|python)\n(.*?)```", re.DOTALL)
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+
+
+def executed_blocks() -> list[tuple[str, str]]:
+    """Return (language, text) of the blocks that stand below `<!-- executed -->`."""
+    return EXECUTED.findall(README.read_text(encoding="utf-8"))
+
+
+def at_toy_size(block: str) -> str:
+    """Add `+mode=tiny` to the trainings that have no mode; everything else stays as a reader would type it."""
+    commands = re.split(r"(?<!\\)\n", block)
+    return "\n".join(f"{line} +mode=tiny" if "train.py +experiment" in line and "mode=" not in line else line for line in commands)
+
+
+def workplace(folder: Path, repository: Path, photographs: dict[str, Image.Image]) -> Path:
+    """Make a folder that looks like the repository's root to the commands, with the pictures that they name."""
+    for name in ("train.py", "scripts"):
+        (folder / name).symlink_to(repository / name)
+    (folder / "data").mkdir()
+    photographs["chelsea"].resize((96, 64)).save(folder / "data" / "conditioning_image_1.png")
+    photographs["coffee"].resize((64, 96)).save(folder / "data" / "conditioning_image_2.png")
+    picture = Image.new("RGB", (150, 100), (130, 130, 140))
+    pen = ImageDraw.Draw(picture)
+    for colour, x, y, radius in (("red", 40, 50, 28), ("blue", 95, 65, 20), ("yellow", 130, 30, 14)):  # regions 1, 2, 3: the largest first
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+    picture.save(folder / "photo.png")
+    return folder
+
+
+@pytest.mark.timeout(300)
+def test_commands_run_in_the_order_of_the_readme(tmp_path, repository, photographs):
+    folder = workplace(tmp_path, repository, photographs)
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = str(repository)
+    for language, block in executed_blocks():
+        script = at_toy_size(block) if language == "bash" else block
+        command = ["bash", "-euo", "pipefail", "-c"] if language == "bash" else [sys.executable, "-c"]
+        done = subprocess.run([*command, script], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"failed:\n{script}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
+        for name in re.findall(r"--out (\S+)", script):
+            assert (folder / name).exists(), f"{name} was not written by:\n{script}"
+    assert (folder / "from_python.png").read_bytes()
+    for run in ("tiny", "example_exp_name"):
+        assert (folder / "outputs" / run / "pipeline" / "model_index.json").exists()
+
+
+def test_the_main_commands_are_among_those_executed():
+    blocks = "\n".join(text for _, text in executed_blocks())
+    for command in ("+experiment=demo_exp +mode=tiny", "accelerate.commands.launch", "scripts/edit.py", "--plan"):
+        assert command in blocks
+
+
+def test_links_lead_to_files_of_the_repository(repository):
+    links = [link for link in LINK.findall(README.read_text(encoding="utf-8")) if "://" not in link]
+    assert [link for link in links if not (repository / link).exists()] == []
+
+
+def test_bash_blocks_name_files_that_exist(repository):
+    """Commands too long to execute here must at least start something that is there."""
+    for block in re.findall(r"```bash\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL):
+        for name in re.findall(r"(?:^|\s)((?:scripts/)\w+(?:\.py)?|train\.py)\b", block):
+            assert (repository / name).exists(), f"README runs {name}"

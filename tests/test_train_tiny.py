@@ -1,0 +1,101 @@
+"""The whole path at toy size, from a command line to a pipeline that loads; interrupted runs of the real model end with the same bits."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from accelerate.state import AcceleratorState
+from hydra import compose, initialize
+from hydra.core.global_hydra import GlobalHydra
+
+from configs import build_store
+from configs.hydra import runnable
+from gen.models.pipeline import RegionPipeline
+from train import train
+
+TINY = ("+experiment=demo_exp", "+mode=tiny")
+
+
+@pytest.fixture(autouse=True)
+def _workplace(tmp_path, monkeypatch, photographs):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    (tmp_path / "data").mkdir()
+    for number, name in enumerate(("chelsea", "coffee"), start=1):
+        photographs[name].resize((90, 60)).save(tmp_path / "data" / f"conditioning_image_{number}.png")
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def run(*overrides: str) -> None:
+    build_store().add_to_hydra_store(overwrite_ok=True)
+    GlobalHydra.instance().clear()
+    with initialize(config_path=None, version_base="1.3"):
+        config = compose("config", [*TINY, *overrides])
+    runnable(train)(config)
+
+
+def metrics(folder) -> list[dict]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in ("samples_per_second", "data_share")} for line in lines]
+
+
+def test_the_documented_command_runs_and_the_same_command_again_rests(tmp_path, repository):
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1", str(repository / "train.py"), *TINY]
+    command += ["dataset.train_batch_size=2", "dataset.validation_image=[data/conditioning_image_1.png,data/conditioning_image_2.png]"]
+    command += ["dataset.validation_prompt=red circle with blue background", "trainer.eval_every_n_steps=10"]
+    command += ["exp=example_exp_name", "tags=[example_tag_1,example_tag_2]"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(repository)}
+    for attempt in range(2):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert ("finished, 3 of 3 steps" in done.stderr) == (attempt == 1)
+    folder = tmp_path / "outputs" / "example_exp_name"
+    assert [path.name for path in (tmp_path / "outputs").iterdir()] == ["example_exp_name"]
+    assert list((folder / "previews").glob("step_00000003_*.png"))
+    assert json.loads((folder / "config.json").read_text())["dataset"]["validation_prompt"] == "red circle with blue background"
+    pipeline = RegionPipeline.from_pretrained(folder / "pipeline")
+    assert (pipeline.resolution, pipeline.num_regions) == (32, 6)
+
+
+def test_an_interrupted_run_ends_with_the_same_bits_whatever_the_number_of_workers(tmp_path):
+    run("exp=whole", "trainer.max_train_steps=4")
+    for steps, workers in ((2, 0), (3, 1), (4, 0)):
+        run("exp=parts", f"trainer.max_train_steps={steps}", f"dataset.num_workers={workers}")
+    whole, parts = tmp_path / "outputs" / "whole", tmp_path / "outputs" / "parts"
+    assert metrics(whole) == metrics(parts)
+    files = [path.relative_to(whole) for path in (whole / "pipeline").rglob("*.safetensors")]
+    files += [path.relative_to(whole) for path in (whole / "state" / "step_00000004").glob("*.safetensors")]
+    assert len(files) == 6
+    for file in files:
+        assert (whole / file).read_bytes() == (parts / file).read_bytes(), file
+
+
+def test_the_weights_are_a_function_of_the_seed(tmp_path):
+    for exp, seed in (("one", 1), ("again", 1), ("two", 2)):
+        run(f"exp={exp}", f"seed={seed}", "trainer.max_train_steps=1")
+    first = {exp: metrics(tmp_path / "outputs" / exp)[0] for exp in ("one", "again", "two")}
+    assert first["one"] == first["again"] != first["two"]
+
+
+def test_a_folder_of_another_config_is_refused_before_training(tmp_path):
+    run("exp=taken", "trainer.max_train_steps=1")
+    with pytest.raises(ValueError, match=r"dataset.preset: simple -> hard"):
+        run("exp=taken", "trainer.max_train_steps=1", "dataset.preset=hard")
+
+
+def test_two_processes_equal_one_with_accumulation_two(tmp_path, repository):
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--num_processes", "2"]
+    launch += ["--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no", str(repository / "train.py"), *TINY]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(repository)}
+    done = subprocess.run([*launch, "exp=two"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    run("exp=one", "trainer.gradient_accumulation_steps=2")
+    state = [json.loads((tmp_path / "outputs" / exp / "state" / "step_00000003" / "state.json").read_text()) for exp in ("one", "two")]
+    assert [(entry["true_step"], entry["position"]) for entry in state] == [(6, 12), (3, 12)]
+    for two, one in zip(metrics(tmp_path / "outputs" / "two"), metrics(tmp_path / "outputs" / "one"), strict=True):
+        assert two == pytest.approx(one, rel=1e-4)

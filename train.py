@@ -1,0 +1,35 @@
+"""Train a model: compose the config, build trainer, dataset and model, fit.
+
+python train.py +experiment=demo_exp                        ten minutes on two CPU cores
+python train.py +experiment=demo_exp +mode=tiny             the whole path in seconds
+python train.py +experiment=demo_exp +mode=overfit          eight scenes
+python -m accelerate.commands.launch --num_processes 2 train.py +experiment=demo_exp trainer.enable_dynamic_grad_accum=true
+python train.py --help                                      every group, entry and key
+
+The run's folder is outputs/<exp>; the same command again resumes it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from omegaconf import DictConfig, OmegaConf
+
+from configs import build_store
+from configs.hydra import main
+from gen.data.region_data import RegionData
+from gen.training.run_folder import folder_of
+from gen.training.trainer import Trainable, Trainer
+
+
+def train(trainer: Trainer, dataset: RegionData, model: Trainable, evaluation: Callable | None, exp: str, zen_cfg: DictConfig) -> None:
+    """Train in outputs/<exp>, then evaluate what was trained; the arguments are built in this order."""
+    folder = folder_of(exp)
+    trainer.fit(model, dataset, folder=folder, config=OmegaConf.to_container(zen_cfg, resolve=True), seed=zen_cfg.seed)
+    if evaluation is not None and os.environ.get("RANK", "0") == "0":
+        evaluation(folder / "pipeline", folder / "evaluation")
+
+
+if __name__ == "__main__":
+    main(train, build_store())
