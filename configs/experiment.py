@@ -24,7 +24,7 @@ def demo_exp() -> dict[str, Any]:
             "eval_every_n_steps": 500,
             "checkpointing_steps": 250,
         },
-        "dataset": {"preset": "simple", "resolution": 64, "train_batch_size": 16},
+        "dataset": {"resolution": 64, "train_batch_size": 16},  # only what all datasets share, so that `dataset=...` alone swaps it
     }
 
 

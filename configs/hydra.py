@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import hydra_zen
 import torch
-from hydra.conf import HydraConf, JobConf, RunDir, SweepDir
+from hydra.conf import HydraConf, JobConf
 from hydra.errors import HydraException, InstantiationException
 from hydra_zen import ZenStore
 from omegaconf import DictConfig, MissingMandatoryValue

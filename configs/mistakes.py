@@ -31,9 +31,9 @@ def refuse_added_keys(config: DictConfig) -> None:
         UnknownKeyError: naming the key and the nearest group.
     """
     known = {field.name for field in fields(Config)}
-    for key in config:
+    for key in map(str, config):
         if key not in known:
-            nearest = difflib.get_close_matches(str(key), ["experiment", "mode", *known], n=1, cutoff=0.5)
+            nearest = difflib.get_close_matches(key, ["experiment", "mode", *known], n=1, cutoff=0.5)
             hint = f"; did you mean +{nearest[0]}=?" if nearest else ""
             raise UnknownKeyError(f"+{key}: the config has no key or group '{key}'{hint}")
 
@@ -96,9 +96,9 @@ def _compose_choices() -> DictConfig:
 def _paths(config: DictConfig, prefix: str = "") -> list[str]:
     """List every key, dotted."""
     found = []
-    for name in config:
+    for name in map(str, config):
         found.append(f"{prefix}{name}")
-        if OmegaConf.is_missing(config, name) or OmegaConf.is_interpolation(config, str(name)):
+        if OmegaConf.is_missing(config, name) or OmegaConf.is_interpolation(config, name):
             continue
         child = config[name]
         found += _paths(child, f"{prefix}{name}.") if isinstance(child, DictConfig) else []

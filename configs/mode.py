@@ -35,7 +35,11 @@ def tiny() -> dict[str, Any]:
 
 def overfit() -> dict[str, Any]:
     """Train on the dataset's first 8 items, unaugmented, and preview those: a model that cannot do this is broken."""
-    return {"exp": "overfit", "dataset": {"overfit_items": 8, "num_validation": 8}}
+    return {
+        "exp": "overfit",
+        "trainer": {"max_train_steps": 500, "eval_every_n_steps": 100},
+        "dataset": {"overfit_items": 8, "num_validation": 8},
+    }
 
 
 def add_to(store: ZenStore) -> None:

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
+@dataclass(frozen=True)
 class TensorFields:
     """Give a frozen dataclass of tensors `.to()` and batch indexing."""
 

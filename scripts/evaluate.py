@@ -6,9 +6,7 @@ python scripts/evaluate.py --pipeline outputs/demo_exp/pipeline --out outputs/de
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
-from datetime import date
 from pathlib import Path
 
 
@@ -24,37 +22,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args(arguments)
 
-    import torch
-
     from gen.artefact import ArtefactError
-    from gen.evaluation.benchmark import run_edits, score
-    from gen.evaluation.counterfactuals import build_cases
-    from gen.evaluation.report import table, write_report
-    from gen.models.pipeline import RegionPipeline, shipped_folder
+    from gen.evaluation.evaluation import Evaluation
+    from gen.evaluation.report import table
+    from gen.models.pipeline import shipped_folder
 
-    folder = options.pipeline or shipped_folder()
+    evaluation = Evaluation(
+        num_scenes=options.scenes, preset=options.preset, num_inference_steps=options.steps, seed=options.seed, device=options.device
+    )
     try:
-        pipeline = RegionPipeline.from_pretrained(folder, device=options.device)
+        figures = evaluation(options.pipeline or shipped_folder(), options.out)
     except ArtefactError as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 2
-    pipeline.set_progress_bar_config(disable=True)
-    cases = build_cases(options.scenes, pipeline.resolution, pipeline.num_regions, options.preset)
-    edited = run_edits(pipeline, cases, options.steps, options.seed)
-    figures = score(edited, cases)
-    hardware = (
-        torch.cuda.get_device_name()
-        if options.device.startswith("cuda")
-        else f"CPU ({platform.machine()}), {torch.get_num_threads()} threads"
-    )
-    facts = {
-        "scenes": f"{options.scenes} held-out scenes, preset {options.preset}, {pipeline.resolution} px",
-        "denoising steps": options.steps,
-        "seed": options.seed,
-        "hardware": hardware,
-        "date": date.today().isoformat(),
-    }
-    write_report(options.out, figures, edited, cases, facts=facts)
     print(table(figures))
     print(f"\npicture: {options.out / 'edits.png'}")
     return 0

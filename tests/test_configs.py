@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from accelerate.state import AcceleratorState
 from hydra import compose, initialize
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
@@ -71,6 +72,7 @@ def test_every_experiment_runs_one_step(experiment, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     runnable(train)(composed(f"+experiment={experiment}", "+mode=tiny", "trainer.max_train_steps=1", "exp=one_step"))
+    AcceleratorState._reset_state(reset_partial_state=True)
     assert (tmp_path / "outputs" / "one_step" / "pipeline" / "model_index.json").exists()
 
 

@@ -76,7 +76,9 @@ def build_cases(count: int, resolution: int, num_regions: int, preset: str = "si
         preset: difficulty of the scenes.
         seed: of the scenes; `HELD_OUT_SEED` is never used in training.
     """
-    moved, removed, scene_id = [], [], 0
+    moved: list[scenes.Twin] = []
+    removed: list[scenes.Twin] = []
+    scene_id = 0
     while len(moved) < count:
         spec = scenes.sample_scene(seed, scene_id, preset)
         move, removal = scenes.make_twin(spec, "move", scene_id), scenes.make_twin(spec, "remove", scene_id)
@@ -89,8 +91,8 @@ def build_cases(count: int, resolution: int, num_regions: int, preset: str = "si
     regions = Regions.from_label_map(source.label_map, num_regions)
     truth = scenes.render([twin.after for twin in removed], resolution).pixel_values
     removal_regions = [twin.object_index for twin in removed]
-    removal = RemovalCases(removal_regions, truth, _own_masks(source.label_map, removal_regions))
-    return Cases(specs, source.pixel_values, regions, _move_cases(moved, source.boxes, resolution), removal)
+    removals = RemovalCases(removal_regions, truth, _own_masks(source.label_map, removal_regions))
+    return Cases(specs, source.pixel_values, regions, _move_cases(moved, source.boxes, resolution), removals)
 
 
 def _move_cases(twins: list[scenes.Twin], boxes: Float[Tensor, "b n 4"], resolution: int) -> MoveCases:

@@ -23,7 +23,7 @@ class ConvBackbone(nn.Module):
         self.stem = nn.Conv2d(in_channels * 4, width // 2, 3, padding=1, padding_mode="replicate")
         self.down = nn.Conv2d(width * 2, width, 1)
         self.blocks = nn.ModuleList(ResidualBlock(width) for _ in range(depth))
-        self.norm = nn.GroupNorm(8, width)
+        self.norm = CellNorm(width)
 
     def forward(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d g2 g3"]:
         """Return features; the sides of `image` must be multiples of 4."""
@@ -34,12 +34,20 @@ class ConvBackbone(nn.Module):
         return self.norm(hidden)
 
 
+class CellNorm(nn.LayerNorm):
+    """Layer norm over the channels of each cell: unlike group norm it carries nothing from one object to another."""
+
+    def forward(self, hidden: Float[Tensor, "b d g2 g3"]) -> Float[Tensor, "b d g2 g3"]:
+        """Return normalised features."""
+        return super().forward(hidden.movedim(1, -1)).movedim(-1, 1)
+
+
 class ResidualBlock(nn.Module):
     """Pre-norm residual block of two 3x3 convolutions; borders are replicated so that they do not tell position."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norms = nn.ModuleList(nn.GroupNorm(8, width) for _ in range(2))
+        self.norms = nn.ModuleList(CellNorm(width) for _ in range(2))
         self.convs = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1, padding_mode="replicate") for _ in range(2))
 
     def forward(self, hidden: Float[Tensor, "b d g2 g3"]) -> Float[Tensor, "b d g2 g3"]:

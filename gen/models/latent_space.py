@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn as nn
@@ -66,9 +66,9 @@ class AutoencoderSpace(nn.Module):
         vae: the autoencoder; its weights are frozen here.
     """
 
-    def __init__(self, vae: nn.Module) -> None:
+    def __init__(self, vae: Any) -> None:
         super().__init__()
-        self.vae = vae.requires_grad_(False).eval()
+        self.vae: Any = vae.requires_grad_(False).eval()
         self.channels = vae.config.latent_channels
         self.downscale = 2 ** (len(getattr(vae.config, "block_out_channels", None) or vae.config.encoder_block_out_channels) - 1)
 

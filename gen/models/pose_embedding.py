@@ -28,9 +28,10 @@ class PoseFiLM(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         in_features = 4 * (1 + 2 * _OCTAVES) + 3 + 2 + 3
-        self.mlp = nn.Sequential(nn.Linear(in_features, width), nn.SiLU(), nn.Linear(width, 2 * width))
-        nn.init.zeros_(self.mlp[2].weight)
-        nn.init.zeros_(self.mlp[2].bias)
+        last = nn.Linear(width, 2 * width)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.mlp = nn.Sequential(nn.Linear(in_features, width), nn.SiLU(), last)
 
     def forward(self, tokens: Float[Tensor, "b n q d"], pose: RegionPose) -> Float[Tensor, "b n q d"]:
         """Return tokens that know their pose."""

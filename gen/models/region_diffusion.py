@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn as nn
@@ -16,7 +16,7 @@ from gen import losses
 from gen.losses import LossTerms, LossWeights
 from gen.models.conditioner import Conditioner
 from gen.models.erasing import ContextErasing, drop_regions
-from gen.models.latent_space import PixelSpace
+from gen.models.latent_space import AutoencoderSpace, PixelSpace
 from gen.models.region_encoder import RegionEncoder
 from gen.models.source_context import SourceContext
 from gen.models.unet import CpuTrainingAttention, denoise
@@ -56,6 +56,8 @@ class RegionDiffusion(nn.Module):
         region_dropout: probability that an object is erased from the encoder's input and its tokens leave the set.
         conditioning_dropout: probability that a sample's regions are replaced by the learned null.
         text_dropout: probability that a sample's caption is left out.
+        timestep_shift: s in t = s u / (1 + (s - 1) u) with u uniform: above 1, training sees more of the high noise levels, where the
+            conditioning decides what is painted. Source: Esser et al. 2024, arXiv 2403.03206, eq. 23.
         num_regions: n that the pipeline's users cut a picture into.
         preview_steps: denoising steps of the validation pictures.
     """
@@ -64,14 +66,15 @@ class RegionDiffusion(nn.Module):
         self,
         region_encoder: RegionEncoder,
         conditioner: Conditioner,
-        unet: nn.Module,
-        scheduler: object,
-        latent_space: nn.Module,
+        unet: Any,
+        scheduler: Any,
+        latent_space: PixelSpace | AutoencoderSpace,
         context_erasing: ContextErasing | None = None,
         loss_weights: LossWeights = LossWeights(),  # noqa: B008 (frozen)
         region_dropout: float = 0.1,
         conditioning_dropout: float = 0.1,
         text_dropout: float = 0.5,
+        timestep_shift: float = 3.0,
         num_regions: int = 6,
         preview_steps: int = 10,
     ) -> None:
@@ -83,6 +86,7 @@ class RegionDiffusion(nn.Module):
         self.scheduler = scheduler
         self.context_erasing, self.loss_weights = context_erasing, loss_weights
         self.region_dropout, self.conditioning_dropout, self.text_dropout = region_dropout, conditioning_dropout, text_dropout
+        self.timestep_shift = timestep_shift
         self.num_regions, self.preview_steps = num_regions, preview_steps
         self.unet.set_attn_processor(CpuTrainingAttention())
 
@@ -126,7 +130,7 @@ class RegionDiffusion(nn.Module):
         goal = {"sample": lambda: clean, "epsilon": lambda: draws.noise, "v_prediction": lambda: self.scheduler.get_velocity(clean, draws.noise, draws.timesteps)}[kind]()
         error = losses.squared_error(self.latent_space.unfold(prediction), self.latent_space.unfold(goal))
         weight = losses.velocity_weight(alphas, kind, self.loss_weights.largest)
-        masks = F.adaptive_avg_pool2d((regions.masks & valid[..., None, None]).float(), error.shape[-2:])
+        masks = F.adaptive_avg_pool2d((regions.masks & valid[..., None, None]).float(), (error.shape[-2], error.shape[-1]))
         union = torch.where(draws.conditioning_dropped[:, None, None], 1.0, masks.amax(1))
         terms = {}
         if self.loss_weights.diffusion:
@@ -151,7 +155,8 @@ class RegionDiffusion(nn.Module):
             others = drop_regions(valid[i], 0.5, generator)
             erasing = self.context_erasing
             known = torch.zeros(height, width, dtype=torch.bool) if erasing is None else erasing.known(boxes[i], dropped, changed[i], generator)
-            timestep = (uniform[0] * self.scheduler.config.num_train_timesteps).long()
+            shifted = self.timestep_shift * uniform[0] / (1 + (self.timestep_shift - 1) * uniform[0])
+            timestep = (shifted * self.scheduler.config.num_train_timesteps).long()
             noise = torch.randn(shape, generator=generator)
             rows.append((noise, timestep, dropped, others, uniform[1] < self.conditioning_dropout, uniform[2] < self.text_dropout, known))
         return _Draws(*(torch.stack(column).to(device) for column in zip(*rows, strict=True)))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from gen.models.region_diffusion import RegionDiffusion
 
 
-def small_region_diffusion(
+def small_region_diffusion(  # noqa: D417 (the docstring says where each argument is explained)
     *,
     resolution: int = 64,
     num_regions: int = 6,
@@ -34,6 +34,7 @@ def small_region_diffusion(
     region_dropout: float = 0.1,
     conditioning_dropout: float = 0.1,
     text_dropout: float = 0.5,
+    timestep_shift: float = 3.0,
     preview_steps: int = 10,
 ) -> RegionDiffusion:
     """Build the model with random weights from torch's global generator; what is not said here is said where it is used.
@@ -43,8 +44,7 @@ def small_region_diffusion(
         num_regions: n, background included.
         patch_size: pixels a side of the decoder's cells.
         width: d, of all tokens; see `RegionEncoder` and `Conditioner` for the arguments down to `vocabulary`.
-        block_out_channels: see `small_unet`, also for the three below.
-        prediction_type: what the U-Net predicts.
+        block_out_channels: see `small_unet`, also for the four below.
         context_erasing: None builds a decoder that sees no source context.
         loss_weights: None for the defaults.
         region_dropout: see `RegionDiffusion`, also for those below.
@@ -61,7 +61,9 @@ def small_region_diffusion(
 
     multiple = patch_size * 2 ** (len(block_out_channels) - 1)
     if resolution % multiple:
-        raise ValueError(f"resolution={resolution} is not a multiple of {multiple}: patch_size={patch_size}, {len(block_out_channels)} levels")
+        raise ValueError(
+            f"resolution={resolution} is not a multiple of {multiple}: patch_size={patch_size}, {len(block_out_channels)} levels"
+        )
     grid, space = resolution // patch_size, PixelSpace(patch_size)
     extra = layout_channels + (context_channels(resolution, grid) if context_erasing else 0)
     return RegionDiffusion(
@@ -75,6 +77,7 @@ def small_region_diffusion(
         region_dropout=region_dropout,
         conditioning_dropout=conditioning_dropout,
         text_dropout=text_dropout,
+        timestep_shift=timestep_shift,
         num_regions=num_regions,
         preview_steps=preview_steps,
     )

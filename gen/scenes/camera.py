@@ -33,8 +33,8 @@ class Pinhole:
         sin_a, cos_a = math.sin(camera.azimuth), math.cos(camera.azimuth)
         sin_e, cos_e = math.sin(camera.elevation), math.cos(camera.elevation)
         forward = (sin_a * cos_e, cos_a * cos_e, -sin_e)
-        look = (camera.look_x, camera.look_y, 0.0)
-        position = tuple(point - camera.distance * axis for point, axis in zip(look, forward, strict=True))
+        away = camera.distance
+        position = (camera.look_x - away * forward[0], camera.look_y - away * forward[1], -away * forward[2])
         return Pinhole(position, (cos_a, -sin_a, 0.0), (sin_a * sin_e, cos_a * sin_e, cos_e), forward, math.tan(camera.half_angle))
 
     def to_camera(self, x, y, z):

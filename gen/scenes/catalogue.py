@@ -9,9 +9,9 @@ FLOOR_TEXTURES = ("plain", "checker", "planks", "tiles", "dots", "speckle")
 
 # sRGB in [0, 1]; hues far enough apart that the mean colour of a render names its object.
 COLOURS = {
-    "red": (0.84, 0.11, 0.12),
-    "orange": (0.95, 0.50, 0.06),
-    "yellow": (0.94, 0.86, 0.12),
+    "red": (0.85, 0.09, 0.13),
+    "orange": (0.97, 0.55, 0.05),
+    "yellow": (0.95, 0.91, 0.14),
     "green": (0.13, 0.64, 0.20),
     "cyan": (0.10, 0.75, 0.78),
     "blue": (0.12, 0.26, 0.83),

@@ -10,7 +10,7 @@ from gen.scenes.shapes import FOOTPRINT
 from gen.scenes.spec import ObjectSpec
 
 _GAP = 0.04  # between footprints, world units
-_MARGIN = 0.01  # to the picture's border, image units
+_MARGIN = 0.016  # to the picture's border, image units
 
 
 @dataclass(frozen=True)

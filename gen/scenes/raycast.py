@@ -140,7 +140,7 @@ def _cast_kind(kind: str, start: int, stop: int, table: PartTable, canvas: Canva
     tile = where % len(owner)
     distance = _pick(distance, where)
     point = torch.stack([_pick(o, where) + distance * _pick(d, where) for o, d in zip(begin, direction, strict=True)])
-    normal = torch.stack(NORMAL[kind](tuple(point), tuple(size.index_select(1, tile))))
+    normal = torch.stack(tuple(NORMAL[kind](point.unbind(), size.index_select(1, tile).unbind())))
     in_tile = (pixel[:, None] * canvas.resolution + pixel).view(-1, 1)
     plane = (place[:, None] * canvas.supersampling + place).view(-1, 1)
     corner, scene = canvas.corner(column, row), table.scene[owner]

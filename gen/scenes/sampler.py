@@ -35,8 +35,8 @@ class Difficulty:
 
     objects: tuple[int, int]
     size: tuple[float, float]
-    textures: tuple[float, float, float, float]
-    floors: tuple[float, float, float, float, float, float]
+    textures: tuple[int, int, int, int]
+    floors: tuple[int, int, int, int, int, int]
     floor_contrast: tuple[float, float]
     hidden: float
     crowding: float

@@ -16,7 +16,7 @@ SECOND = slice(12, 15)
 TEXTURE, PERIODS, SHINE, METAL, STRENGTH, AMBIENT = range(15, 21)
 BOUNCE = slice(21, 24)  # light that the floor throws back
 
-MATERIAL_SHINE = {"matte": 0.0, "shiny": 0.55, "metal": 0.9}
+MATERIAL_SHINE = {"matte": 0.0, "shiny": 0.45, "metal": 0.8}
 MATERIAL_METAL = {"matte": 0.0, "shiny": 0.0, "metal": 1.0}
 
 _GLOSS_SQUARINGS = 5  # highlight = cosine to the power 2^5

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-Vector = tuple[Tensor, Tensor, Tensor]
+from gen.scenes.shapes import Vector
 
 _TORUS_SEGMENTS = 12
 _CONTACT_REACH = 0.4

@@ -7,16 +7,18 @@ All in the part's own frame: origin in the middle of the part, z up, one unit = 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-Vector = tuple[Tensor, Tensor, Tensor]
+Vector = Sequence[Tensor]  # x, y, z; or the three numbers of a part's size
 
 _INFINITY = float("inf")
 _TINY = 1e-20  # keeps 1 / 0 finite without changing any other number
-_TORUS_STEPS = 18
+_TORUS_STEPS = 20
+_TORUS_SKIN = 0.008  # a ray that ends so close to a torus has met it, units of size
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def _ring(radius: float, z: float, count: int = 8) -> list[tuple[float, float, f
 
 def _box(centre: tuple[float, float, float], half: tuple[float, float, float]) -> Part:
     signs = [(i, j, k) for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)]
-    corners = tuple((*(c + s * h for c, s, h in zip(centre, sign, half, strict=True)), 0.0) for sign in signs)
+    corners = tuple((centre[0] + i * half[0], centre[1] + j * half[1], centre[2] + k * half[2], 0.0) for i, j, k in signs)
     return Part("box", centre, half, corners)
 
 
@@ -71,7 +73,7 @@ PARTS: dict[str, tuple[Part, ...]] = {
     "capsule": (Part("capsule", (0.0, 0.0, 0.42), (0.42, 0.6, 0.0), ((-0.6, 0.0, 0.42, 0.42), (0.6, 0.0, 0.42, 0.42))),),
     "torus": (_torus((0.0, 0.0, 0.86), 0.6, 0.26, -_INFINITY),),
     "block": (_box((0.0, 0.0, 0.3), (0.85, 0.4, 0.3)), _box((-0.5, 0.0, 1.05), (0.35, 0.4, 0.45))),
-    "mug": (_upright("cup", 0.58, 0.6, 0.09), _torus((0.54, 0.0, 0.62), 0.36, 0.1, 0.0)),
+    "mug": (_upright("cup", 0.58, 0.6, 0.09), _torus((0.54, 0.0, 0.62), 0.39, 0.12, 0.0)),
 }
 
 # Radius of a disc on the floor, in units of `size`, that contains the shape seen from above.
@@ -161,7 +163,7 @@ def _intersect_torus(o: Vector, d: Vector, size: Vector) -> Tensor:
         distance = torch.maximum((from_ring * from_ring + y * y).sqrt() - tube, least_x - x)
         t = t + distance * per_unit
     result = torch.full_like(bound, _INFINITY)
-    result.view(-1)[chosen] = torch.where(distance < 0.01, t, _INFINITY)
+    result.view(-1)[chosen] = torch.where(distance < _TORUS_SKIN, t, _INFINITY)
     return result
 
 
@@ -229,7 +231,7 @@ def _normal_cup(p: Vector, size: Vector) -> Vector:
     return torch.where(flat, zero, p[0] * outward), torch.where(flat, zero, p[1] * outward), flat.to(distance.dtype)
 
 
-INTERSECT = {
+INTERSECT: dict[str, Callable[[Vector, Vector, Vector], Tensor]] = {
     "sphere": _intersect_sphere,
     "box": _intersect_box,
     "cylinder": _intersect_cylinder,
@@ -239,7 +241,7 @@ INTERSECT = {
     "cup": _intersect_cup,
 }
 
-NORMAL = {
+NORMAL: dict[str, Callable[[Vector, Vector], Vector]] = {
     "sphere": _normal_sphere,
     "box": _normal_box,
     "cylinder": _normal_cylinder,

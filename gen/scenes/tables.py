@@ -19,6 +19,7 @@ from gen.scenes.spec import ObjectSpec, SceneSpec
 
 _KINDS = tuple(INTERSECT)
 _MOST_SPHERES = max(len(part.spheres) for parts in PARTS.values() for part in parts)
+_NUM_NUMBERS = 43  # that `part_table` lists for a part: view 17, place 5, centre 3, size 3, surface 15
 _CONTACT = 0.42  # how far contact darkening reaches, units of size
 _BOUNCE = 0.25  # share of the floor's light that reaches an object's underside
 
@@ -119,10 +120,11 @@ def part_table(specs: Sequence[SceneSpec], pinholes: Sequence[Pinhole]) -> PartT
     order = sorted(range(len(keys)), key=keys.__getitem__)
     kinds = [keys[i][0] for i in order]
     spans = tuple((_KINDS[kind], kinds.index(kind), kinds.index(kind) + kinds.count(kind)) for kind in sorted(set(kinds)))
-    scene, label = (np.array([keys[i][field] for i in order], dtype=np.int64) for field in (1, 2))
-    rows = np.array([columns[i] for i in order], dtype=np.float64).reshape(len(order), -1).T
+    scene = np.array([keys[i][1] for i in order], dtype=np.int64)
+    labels = np.array([keys[i][2] for i in order], dtype=np.int64)
+    rows = np.array([columns[i] for i in order], dtype=np.float64).reshape(len(order), _NUM_NUMBERS).T
     hull = np.array([hulls[i] for i in order], dtype=np.float64).reshape(len(order), _MOST_SPHERES, 4).transpose(2, 1, 0)
-    return _assemble(scene, label, spans, rows, hull)
+    return _assemble(scene, labels, spans, rows, hull)
 
 
 def _assemble(scene: np.ndarray, label: np.ndarray, kinds: tuple, rows: np.ndarray, hull: np.ndarray) -> PartTable:
@@ -137,8 +139,8 @@ def _assemble(scene: np.ndarray, label: np.ndarray, kinds: tuple, rows: np.ndarr
 
     def bounds(point_x: np.ndarray, point_y: np.ndarray, point_z: np.ndarray, radius: np.ndarray) -> np.ndarray:
         offset = point_x - position[0], point_y - position[1], point_z - position[2]
-        view = [offset[0] * axis[0] + offset[1] * axis[1] + offset[2] * axis[2] for axis in (right, up, forward)]
-        left, top, last, bottom = sphere_bounds(*view, radius, tangent)
+        across, height, away = (offset[0] * axis[0] + offset[1] * axis[1] + offset[2] * axis[2] for axis in (right, up, forward))
+        left, top, last, bottom = sphere_bounds(across, height, away, radius, tangent)
         return np.stack([left.min(0), top.min(0), last.max(0), bottom.max(0)], -1)
 
     camera = turn(np.stack([position[0] - x, position[1] - y, position[2]])) / size
@@ -173,7 +175,7 @@ def _surface(spec: SceneSpec, item: ObjectSpec, light: tuple[float, float, float
     return (
         *_linear(item.rgb),
         *_linear(item.second_rgb),
-        TEXTURES.index(item.texture),
+        float(TEXTURES.index(item.texture)),
         item.texture_scale,
         shading.MATERIAL_SHINE[item.material],
         shading.MATERIAL_METAL[item.material],

@@ -57,7 +57,7 @@ class Classical:
         colour = _shading_free(image)
         least = max(1, round(self.min_area * image.shape[0] * image.shape[1]))
         channels = colour * np.array([1, 1, 0.4]) / 100
-        segments = felzenszwalb(channels, scale=0.3, sigma=0.5, min_size=max(4, least // 2), channel_axis=-1)
+        segments = felzenszwalb(channels, scale=0.3, sigma=0.3, min_size=max(4, least // 3), channel_axis=-1)
         segments = _merge_alike(segments, colour, self.contrast)
         border = np.concatenate([segments[0], segments[-1], segments[:, 0], segments[:, -1]])
         is_background = segments == np.bincount(border).argmax()

@@ -74,8 +74,8 @@ def fit(trainer: Trainer, model: Trainable, dataset: DataSource, *, folder: Path
                 stopwatch.restart()
             if last or state.global_step % trainer.checkpointing_steps == 0:
                 if accelerator.is_main_process:
+                    _export(state, folder)  # first: whoever finds the last checkpoint may rely on the last pipeline
                     checkpoints.save(state)
-                    _export(state, folder)
                 accelerator.wait_for_everyone()
                 stopwatch.restart()
 

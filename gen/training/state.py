@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from diffusers.training_utils import EMAModel
-from safetensors.torch import load_file, load_model, save_file, save_model
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -54,7 +54,7 @@ class TrainState:
         averages = {name: average.contiguous() for (name, _), average in zip(self._trained(), self.ema.shadow_params, strict=True)}
         numbers = {name: getattr(self, name) for name in NUMBERS} | {"ema_steps": self.ema.optimization_step}
         numbers |= {"schedule": self.schedule.state_dict(), "scaler": self.scaler.state_dict() if self.scaler else None}
-        save_model(self.model, str(folder / "model.safetensors"))
+        save_file({name: tensor.contiguous() for name, tensor in self._model_tensors().items()}, folder / "model.safetensors")
         save_file(self._optimizer_tensors(), folder / "optimizer.safetensors")
         save_file(averages, folder / "ema.safetensors")
         (folder / "state.json").write_text(json.dumps(numbers, indent=1))
@@ -64,7 +64,13 @@ class TrainState:
         numbers = json.loads((folder / "state.json").read_text())
         for name in NUMBERS:
             setattr(self, name, numbers[name])
-        load_model(self.model, str(folder / "model.safetensors"))
+        weights, own = load_file(folder / "model.safetensors"), self._model_tensors()
+        if weights.keys() != own.keys():
+            raise ValueError(
+                f"{folder}: was written by another model: {sorted(weights.keys() ^ own.keys())[0]} is not in both; choose another exp"
+            )
+        for name, tensor in own.items():
+            tensor.copy_(weights[name])
         self._load_optimizer(load_file(folder / "optimizer.safetensors"))
         averages = load_file(folder / "ema.safetensors")
         for (name, _), average in zip(self._trained(), self.ema.shadow_params, strict=True):
@@ -94,6 +100,12 @@ class TrainState:
 
     def _trained(self) -> list[tuple[str, nn.Parameter]]:
         return trained_parameters(self.model)
+
+    def _model_tensors(self) -> dict[str, Tensor]:
+        """Return parameters and buffers, those that share their memory once."""
+        first: dict[tuple, str] = {}
+        tensors = self.model.state_dict()
+        return {name: value for name, value in tensors.items() if first.setdefault((value.data_ptr(), value.shape), name) == name}
 
     def _optimizer_tensors(self) -> dict[str, Tensor]:
         names = {parameter: name for name, parameter in self.model.named_parameters()}

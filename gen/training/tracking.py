@@ -69,8 +69,8 @@ class Tracking:
 
     def log(self, metrics: dict[str, float], global_step: int) -> None:
         """Write one line of metrics.jsonl, and the same to the tracker."""
-        shown = {name: f"{metrics[name]:.4g}" for name in ("loss", "samples_per_second") if name in metrics}
-        self._bar.set_postfix(shown | {"waiting for data": f"{metrics['data_share']:.0%}"}, refresh=False)
+        rates = f"{metrics['samples_per_second']:.1f} samples/s, {metrics['data_share']:.0%} waiting for data"
+        self._bar.set_postfix_str(f"loss {metrics['loss']:.4f}, {rates}", refresh=False)
         if self._metrics:
             self._metrics.write(json.dumps({"global_step": global_step} | metrics) + "\n")
             self._metrics.flush()

@@ -1,0 +1,92 @@
+"""The pipeline folder: the same pictures after a round trip, and nothing built from it that is not a pipeline's."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from gen.artefact import ArtefactError, write_folder
+from gen.models.pipeline import RegionPipeline
+from gen.models.source_context import SourceContext
+from gen.models.tiny import tiny_pipeline
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> RegionPipeline:
+    pipeline = tiny_pipeline(resolution=32, num_regions=6)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.fixture
+def folder(pipeline, tmp_path):
+    pipeline.save_pretrained(tmp_path / "pipeline")
+    return tmp_path / "pipeline"
+
+
+def paint(pipeline, batch, **arguments) -> torch.Tensor:
+    latents = pipeline.encode(batch.source.pixel_values, batch.source.regions)
+    return pipeline.decode(latents, num_inference_steps=2, generator=torch.Generator().manual_seed(0), **arguments)
+
+
+def test_saved_and_loaded_it_paints_the_same_bits(pipeline, folder, batch):
+    assert torch.equal(paint(RegionPipeline.from_pretrained(folder), batch), paint(pipeline, batch))
+
+
+def test_the_folder_is_safetensors_and_json_only(folder):
+    assert {path.suffix for path in folder.rglob("*") if path.is_file()} == {".json", ".safetensors"}
+
+
+def test_a_seed_makes_a_picture_repeatable(pipeline, batch):
+    assert torch.equal(paint(pipeline, batch), paint(pipeline, batch))
+
+
+def test_guidance_of_one_is_no_guidance_and_of_two_is_some(pipeline, batch):
+    assert torch.equal(paint(pipeline, batch), paint(pipeline, batch, guidance_scale=1.0))
+    assert not torch.equal(paint(pipeline, batch), paint(pipeline, batch, guidance_scale=2.0))
+
+
+def test_erased_pixels_of_the_context_do_not_matter(pipeline, batch):
+    known = torch.zeros_like(batch.changed)
+    known[:, :16] = True
+    other = torch.where(known[:, None], batch.context, 0.7)
+    first, second = (paint(pipeline, batch, context=SourceContext(pixels, known)) for pixels in (batch.context, other))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, paint(pipeline, batch))
+
+
+def test_a_picture_of_another_size_is_refused(pipeline, batch):
+    with pytest.raises(ValueError, match="16x16 .* works at 32x32"):
+        pipeline.encode(batch.source.pixel_values[:, :, :16, :16], batch.source.regions)
+
+
+@pytest.mark.parametrize("damage", ["missing", "flipped"])
+def test_a_missing_or_damaged_file_is_named(folder, damage):
+    weights = next((folder / "unet").glob("*.safetensors"))
+    if damage == "missing":
+        weights.unlink()
+    else:
+        content = bytearray(weights.read_bytes())
+        content[-1] ^= 1
+        weights.write_bytes(content)
+    with pytest.raises(ArtefactError, match=weights.name):
+        RegionPipeline.from_pretrained(folder)
+
+
+def test_a_class_that_is_not_a_pipelines_is_refused(folder):
+    """The index is data: a folder that is whole but names another class must not make us import it."""
+    index = json.loads((folder / "model_index.json").read_text())
+    index["unet"] = ["subprocess", "Popen"]
+
+    def copy(target):
+        for path in folder.rglob("*"):
+            if path.is_file() and path.name != "manifest.json":
+                (target / path.relative_to(folder)).parent.mkdir(parents=True, exist_ok=True)
+                (target / path.relative_to(folder)).write_bytes(path.read_bytes())
+        (target / "model_index.json").write_text(json.dumps(index))
+
+    write_folder(folder.parent / "changed", copy)
+    with pytest.raises(ArtefactError, match="Popen"):
+        RegionPipeline.from_pretrained(folder.parent / "changed")
