@@ -58,9 +58,7 @@ def diffusion_loss(error: Float[Tensor, "b h w"], weight: Float[Tensor, " b"]) -
     return (weight * error.mean((1, 2))).mean()
 
 
-def masked_diffusion_loss(
-    error: Float[Tensor, "b h w"], weight: Float[Tensor, " b"], mask: Float[Tensor, "b h w"]
-) -> Float[Tensor, ""]:
+def masked_diffusion_loss(error: Float[Tensor, "b h w"], weight: Float[Tensor, " b"], mask: Float[Tensor, "b h w"]) -> Float[Tensor, ""]:
     """Return mean_b w_b (sum_hw m error) / (sum_hw m): the error inside the mask, whatever area it covers."""
     return (weight * (error * mask).sum((1, 2)) / mask.sum((1, 2)).clamp_min(1.0)).mean()
 

@@ -200,7 +200,9 @@ def masks_to_grid(masks: Bool[Tensor, "b n h w"], grid: int) -> Bool[Tensor, "b 
 
 def cell_centres(height: int, width: int, device: torch.device | str = "cpu") -> Float[Tensor, "p 2"]:
     """Return the (x, y) of every pixel or cell centre in image units, row by row."""
-    y, x = torch.meshgrid((torch.arange(height, device=device) + 0.5) / height, (torch.arange(width, device=device) + 0.5) / width, indexing="ij")
+    y, x = torch.meshgrid(
+        (torch.arange(height, device=device) + 0.5) / height, (torch.arange(width, device=device) + 0.5) / width, indexing="ij"
+    )
     return torch.stack([x, y], -1).flatten(0, 1)
 
 

@@ -55,7 +55,9 @@ def test_own_coordinates_of_a_box_reach_from_minus_half_to_half():
     torch.testing.assert_close(own, torch.tensor([[-0.5, -0.5], [0.5, 0.5], [0.0, 0.0]]))
 
 
-@pytest.mark.parametrize("transform", [ViewTransform(0.7, 20.0), ViewTransform(0.6, -15.0, True, (0.1, 0.0)), ViewTransform(0.9, 0.0, True)])
+@pytest.mark.parametrize(
+    "transform", [ViewTransform(0.7, 20.0), ViewTransform(0.6, -15.0, True, (0.1, 0.0)), ViewTransform(0.9, 0.0, True)]
+)
 def test_the_same_point_of_an_object_has_the_same_own_coordinates_in_both_views(transform):
     """A marked corner of a bar is found again where the pose says, after a turn, a mirror and a crop."""
     side = 256

@@ -89,7 +89,9 @@ def apply_transforms(
     if not moved:
         return pixel_values, label_maps
     pixel_values, label_maps = pixel_values.clone(), label_maps.clone()
-    grid = F.affine_grid(torch.stack([transforms[i].matrix() for i in moved]), [len(moved), 3, *pixel_values.shape[-2:]], align_corners=False)
+    grid = F.affine_grid(
+        torch.stack([transforms[i].matrix() for i in moved]), [len(moved), 3, *pixel_values.shape[-2:]], align_corners=False
+    )
     pixel_values[moved] = F.grid_sample(pixel_values[moved], grid, mode="bilinear", padding_mode="border", align_corners=False)
     labels = F.grid_sample(label_maps[moved].float(), grid, mode="nearest", padding_mode="border", align_corners=False)
     label_maps[moved] = labels.to(label_maps.dtype)

@@ -75,7 +75,9 @@ class RegionData:
             if getattr(self, name) < least:
                 raise ValueError(f"dataset.{name}={getattr(self, name)} is too small; it must be at least {least}")
         if len(self.validation_image) > self.num_validation:
-            raise ValueError(f"dataset.validation_image lists {len(self.validation_image)} pictures, dataset.num_validation={self.num_validation}")
+            raise ValueError(
+                f"dataset.validation_image lists {len(self.validation_image)} pictures, dataset.num_validation={self.num_validation}"
+            )
         for path in self.validation_image:
             io.check_image(path)
 
@@ -127,7 +129,9 @@ class RegionData:
         labels = torch.stack([self._segment(item) for item in items])
         after = [item.target or item for item in items]
         pixels_after = torch.stack([item.pixel_values for item in after])
-        labels_after = torch.stack([self._segment(new) if new is not old else label for new, old, label in zip(after, items, labels, strict=True)])
+        labels_after = torch.stack(
+            [self._segment(new) if new is not old else label for new, old, label in zip(after, items, labels, strict=True)]
+        )
         changed = _changed_pixels(pixels, pixels_after)
         turns = [relative_turn(s, t) for s, t in zip(source, target, strict=True)]
         flip, angle = torch.tensor([turn[0] for turn in turns]), torch.tensor([turn[1] for turn in turns])

@@ -64,7 +64,9 @@ class Scenes(RegionData):
         rendering = scenes.render(specs, self.resolution, self.supersampling)
         labels = scenes.labels(specs, self.num_regions)
         return [
-            Item(rendering.pixel_values[i], rendering.label_map[i], scenes.caption(spec), {name: value[i] for name, value in labels.items()})
+            Item(
+                rendering.pixel_values[i], rendering.label_map[i], scenes.caption(spec), {name: value[i] for name, value in labels.items()}
+            )
             for i, spec in enumerate(specs)
         ]
 

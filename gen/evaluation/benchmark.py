@@ -97,7 +97,9 @@ def score(edited: Edited, cases: Cases) -> dict[str, float]:
     return {
         "scenes": float(len(cases.specs)),
         "reconstruction_psnr": _mean(psnr(edited.reconstruction, cases.source)),
-        "reconstruction_gain_over_mean_colour": _mean(psnr(edited.reconstruction, cases.source) - psnr(mean_colour(cases.source), cases.source)),
+        "reconstruction_gain_over_mean_colour": _mean(
+            psnr(edited.reconstruction, cases.source) - psnr(mean_colour(cases.source), cases.source)
+        ),
         "move_psnr": _mean(psnr(edited.moved, move.truth)),
         "move_gain_over_unedited": _mean(psnr(edited.moved, move.truth) - unedited),
         "move_gain_without_compositing": _mean(psnr(edited.moved_raw, move.truth) - unedited),

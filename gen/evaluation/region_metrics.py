@@ -37,9 +37,7 @@ def centroid_error(found: Bool[Tensor, "b h w"], asked: Bool[Tensor, "b h w"]) -
     return (centres[0] - centres[1]).norm(dim=-1).nan_to_num(torch.inf)
 
 
-def nearest_candidate(
-    images: Float[Tensor, "b 3 h w"], candidates: Float[Tensor, "b k 3 h w"], mask: Bool[Tensor, "b h w"]
-) -> list[int]:
+def nearest_candidate(images: Float[Tensor, "b 3 h w"], candidates: Float[Tensor, "b k 3 h w"], mask: Bool[Tensor, "b h w"]) -> list[int]:
     """Return for each picture which candidate render it is nearest to inside the mask, by mean squared error."""
     error = (images[:, None] - candidates).square().mean(2)
     return ((error * mask[:, None]).sum((2, 3))).argmin(1).tolist()

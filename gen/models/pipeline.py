@@ -87,7 +87,9 @@ class RegionPipeline(DiffusionPipeline):
         """
         for name, size in (("pixel_values", pixel_values.shape[-2:]), ("regions", regions.masks.shape[-2:])):
             if tuple(size) != (self.resolution, self.resolution):
-                raise ValueError(f"{name} is {size[1]}x{size[0]} pixels; this pipeline works at {self.resolution}x{self.resolution}: resize it")
+                raise ValueError(
+                    f"{name} is {size[1]}x{size[0]} pixels; this pipeline works at {self.resolution}x{self.resolution}: resize it"
+                )
         regions = regions.to(self.device)
         tokens = self.region_encoder(pixel_values.to(self.device), regions)
         return RegionLatents(tokens, RegionPose.from_regions(regions), regions.valid)
@@ -127,7 +129,9 @@ class RegionPipeline(DiffusionPipeline):
             context = (context or SourceContext.nothing(batch_size, self.resolution)).to(device)
         captions = [prompt or ""] * batch_size if not isinstance(prompt, list) else prompt
         conditioning = self.conditioner(latents, captions)
-        unguided = self.conditioner(latents, None, torch.ones(batch_size, dtype=torch.bool, device=device)) if guidance_scale != 1.0 else None
+        unguided = (
+            self.conditioner(latents, None, torch.ones(batch_size, dtype=torch.bool, device=device)) if guidance_scale != 1.0 else None
+        )
         side = self.unet.config.sample_size
         sample = torch.randn(batch_size, self.latent_space.channels, side, side, generator=generator).to(device)
         self.scheduler.set_timesteps(num_inference_steps)
@@ -142,7 +146,9 @@ class RegionPipeline(DiffusionPipeline):
 
     def save_pretrained(self, save_directory: str | Path, **kwargs) -> None:
         """Write the folder whole or not at all, with checksums; safetensors and JSON only."""
-        write_folder(Path(save_directory), lambda folder: super(RegionPipeline, self).save_pretrained(folder, safe_serialization=True, **kwargs))
+        write_folder(
+            Path(save_directory), lambda folder: super(RegionPipeline, self).save_pretrained(folder, safe_serialization=True, **kwargs)
+        )
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, device: torch.device | str = "cpu") -> RegionPipeline:

@@ -48,7 +48,9 @@ def preview_pictures(pipeline: RegionPipeline, batch: RegionBatch, num_inference
     return {"edits": grid.image_grid(table, column_labels=list(order), scale=2)}
 
 
-def _paint(pipeline: RegionPipeline, latents: RegionLatents, batch: RegionBatch, changed: Bool[Tensor, "b h w"] | None, steps: int) -> Tensor:
+def _paint(
+    pipeline: RegionPipeline, latents: RegionLatents, batch: RegionBatch, changed: Bool[Tensor, "b h w"] | None, steps: int
+) -> Tensor:
     context = None
     if changed is not None and pipeline.config.source_context:
         context = SourceContext(batch.source.pixel_values, ~changed)

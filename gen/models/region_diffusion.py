@@ -79,7 +79,11 @@ class RegionDiffusion(nn.Module):
         preview_steps: int = 10,
     ) -> None:
         super().__init__()
-        for name, value in (("region_dropout", region_dropout), ("conditioning_dropout", conditioning_dropout), ("text_dropout", text_dropout)):
+        for name, value in (
+            ("region_dropout", region_dropout),
+            ("conditioning_dropout", conditioning_dropout),
+            ("text_dropout", text_dropout),
+        ):
             if not 0 <= value <= 1:
                 raise ValueError(f"model.{name}={value} is not a probability in [0, 1]")
         self.region_encoder, self.conditioner, self.unet, self.latent_space = region_encoder, conditioner, unet, latent_space
@@ -114,9 +118,7 @@ class RegionDiffusion(nn.Module):
             terms["feature_similarity"] = losses.feature_similarity_loss(tokens, again, kept & others)
         return losses.combine(terms, weights)
 
-    def encode_kept(
-        self, pixel_values: Float[Tensor, "b 3 h w"], regions: Regions, kept: Bool[Tensor, "b n"]
-    ) -> Float[Tensor, "b n q d"]:
+    def encode_kept(self, pixel_values: Float[Tensor, "b 3 h w"], regions: Regions, kept: Bool[Tensor, "b n"]) -> Float[Tensor, "b n q d"]:
         """Encode the kept regions with the pixels of all others erased."""
         gone = regions.keep(regions.valid & ~kept).masks.any(1)
         return self.region_encoder(pixel_values, regions.keep(kept), ~gone)
@@ -127,7 +129,11 @@ class RegionDiffusion(nn.Module):
         """Return the unweighted diffusion losses that have a weight."""
         kind = self.scheduler.config.prediction_type
         alphas = self.scheduler.alphas_cumprod.to(clean.device)[draws.timesteps]
-        goal = {"sample": lambda: clean, "epsilon": lambda: draws.noise, "v_prediction": lambda: self.scheduler.get_velocity(clean, draws.noise, draws.timesteps)}[kind]()
+        goal = {
+            "sample": lambda: clean,
+            "epsilon": lambda: draws.noise,
+            "v_prediction": lambda: self.scheduler.get_velocity(clean, draws.noise, draws.timesteps),
+        }[kind]()
         error = losses.squared_error(self.latent_space.unfold(prediction), self.latent_space.unfold(goal))
         weight = losses.velocity_weight(alphas, kind, self.loss_weights.largest)
         masks = F.adaptive_avg_pool2d((regions.masks & valid[..., None, None]).float(), (error.shape[-2], error.shape[-1]))
@@ -154,7 +160,9 @@ class RegionDiffusion(nn.Module):
             dropped = drop_regions(valid[i], self.region_dropout, generator)
             others = drop_regions(valid[i], 0.5, generator)
             erasing = self.context_erasing
-            known = torch.zeros(height, width, dtype=torch.bool) if erasing is None else erasing.known(boxes[i], dropped, changed[i], generator)
+            known = (
+                torch.zeros(height, width, dtype=torch.bool) if erasing is None else erasing.known(boxes[i], dropped, changed[i], generator)
+            )
             shifted = self.timestep_shift * uniform[0] / (1 + (self.timestep_shift - 1) * uniform[0])
             timestep = (shifted * self.scheduler.config.num_train_timesteps).long()
             noise = torch.randn(shape, generator=generator)

@@ -70,7 +70,13 @@ class RegionEncoder(ModelMixin, ConfigMixin):
 class PoolingBlock(nn.Module):
     """Pre-norm masked cross-attention from a region's queries to its cells, then an MLP.
 
-    Keys and values are linear in (features, place), so the features are projected once for all regions.
+    Keys and values are linear in (features, place). Both products are therefore taken apart, q (K_f f + K_p p) = (q K_f) f + (q K_p) p, so that
+    nothing of size regions x cells x width is ever built.
+
+    Args:
+        width: d, of tokens and features.
+        num_heads: of the attention.
+        place_features: numbers that say where a cell lies in a region's own box.
     """
 
     def __init__(self, width: int, num_heads: int, place_features: int) -> None:
@@ -89,9 +95,16 @@ class PoolingBlock(nn.Module):
         visible: Bool[Tensor, "b n p"],
     ) -> Float[Tensor, "b n q d"]:
         """Update tokens from the visible ones of p cells; `place` says where each cell lies in each region's own box."""
-        query = self.to_query(self.norm_query(tokens))
-        key, value = (self.from_features(features)[:, None] + self.from_place(place)).chunk(2, -1)
-        query, key, value = (x.float().unflatten(-1, (self.num_heads, -1)).flatten(0, 1).transpose(1, 2) for x in (query, key, value))
-        pooled = F.scaled_dot_product_attention(query, key, value, attn_mask=visible.flatten(0, 1)[:, None, None])
-        tokens = tokens + self.to_out(pooled.transpose(1, 2).flatten(2).unflatten(0, tokens.shape[:2]))
+        heads = (self.num_heads, -1)
+        query = self.to_query(self.norm_query(tokens)).unflatten(-1, heads).float()
+        key, value = (x.unflatten(-1, heads).float() for x in self.from_features(features).chunk(2, -1))
+        key_place, value_place = (x.unflatten(0, heads).float() for x in self.from_place.weight.chunk(2, 0))
+        with torch.autocast(tokens.device.type, enabled=False):
+            logits = torch.einsum("bnqhk,bphk->bnqhp", query, key)
+            logits = logits + torch.einsum("bnqhf,bnpf->bnqhp", torch.einsum("bnqhk,hkf->bnqhf", query, key_place), place)
+            logits = logits.masked_fill(~visible[:, :, None, None], -torch.inf) / query.shape[-1] ** 0.5
+            attention = logits.softmax(-1)
+            pooled = torch.einsum("bnqhp,bphk->bnqhk", attention, value)
+            pooled = pooled + torch.einsum("bnqhf,hkf->bnqhk", torch.einsum("bnqhp,bnpf->bnqhf", attention, place), value_place)
+        tokens = tokens + self.to_out(pooled.flatten(3))
         return tokens + self.mlp(self.norm_mlp(tokens))

@@ -97,7 +97,9 @@ def denoise(
     sample = torch.cat(parts, 1)
     if sample.shape[1] != unet.config.in_channels:
         widths = " + ".join(str(part.shape[1]) for part in parts)
-        raise ValueError(f"the decoder's input has {widths} = {sample.shape[1]} channels, but the U-Net was built with in_channels={unet.config.in_channels}")
+        raise ValueError(
+            f"the decoder's input has {widths} = {sample.shape[1]} channels, but the U-Net was built with in_channels={unet.config.in_channels}"
+        )
     output = unet(
         sample,
         timesteps,
