@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from gen.data.augment import ViewTransform, apply_transforms, relative_turn
-from gen.regions import RegionPose, Regions, cell_centres, concatenate, masks_to_grid
-from gen.regions import RegionLatents
+from gen.regions import RegionLatents, RegionPose, Regions, cell_centres, concatenate, masks_to_grid
 
 
 def bar(left: int, top: int, right: int, bottom: int, side: int = 32) -> torch.Tensor:

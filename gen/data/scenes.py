@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -22,16 +22,21 @@ class Scenes(RegionData):
         num_scenes: in one epoch.
         scene_seed: of the training scenes; validation scenes come from a seed of their own.
         supersampling: sub-samples a pixel and axis.
-        twin_operations: if not empty, the target is the same scene after one of these changes, rendered anew.
-        twin_probability: share of the samples whose target is such a twin, in [0, 1].
+        twin_probability: share of the samples whose target is the scene after one change, rendered anew, in [0, 1]; never when overfitting.
+        twin_operations: the changes; without a pose to tell it, a change of yaw or colour could not be painted.
     """
 
     preset: Literal["simple", "standard", "hard"] = "simple"
     num_scenes: int = 1_000_000
     scene_seed: int = 0
     supersampling: int = 2
-    twin_operations: list[str] | None = None
     twin_probability: float = 0.5
+    twin_operations: list[Literal["move", "remove", "resize", "swap", "insert"]] = field(default_factory=lambda: ["move", "remove"])
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.twin_probability <= 1:
+            raise ValueError(f"dataset.twin_probability={self.twin_probability} is not a probability in [0, 1]")
 
     def __len__(self) -> int:
         return self.num_scenes
@@ -49,7 +54,7 @@ class Scenes(RegionData):
         return self._render([scenes.sample_scene(_VALIDATION_SEED, index, self.preset) for index in range(count)])
 
     def _twin(self, spec: scenes.SceneSpec, index: int) -> scenes.SceneSpec | None:
-        if not self.twin_operations:
+        if not self.twin_operations or self.overfit_items:
             return None
         generator = torch.Generator().manual_seed(index)
         if float(torch.rand((), generator=generator)) >= self.twin_probability:

@@ -80,10 +80,9 @@ def _edit(
 def score(edited: Edited, cases: Cases) -> dict[str, float]:
     """Return the figures: gains in dB (means over scenes), shares in [0, 1]. `*_of_truth` applies the instrument to the true renders."""
     move, removal = cases.move, cases.removal
-    contrast = region_metrics.object_contrast(move.truth, move.empty, move.mask)
 
     def centroid(images: Tensor) -> Tensor:
-        return region_metrics.centroid_error(region_metrics.object_pixels(images, move.empty, contrast), move.mask)
+        return region_metrics.centroid_error(region_metrics.object_pixels(images, move.truth, move.empty, move.mask), move.mask)
 
     def colours_kept(images: Tensor) -> float:
         named = region_metrics.nearest_candidate(images, move.recoloured, move.mask)

@@ -9,23 +9,40 @@ from torch import Tensor
 from gen.regions import cell_centres
 
 
+_SAMPLES = 16  # colours that stand for an object, from its darkest to its brightest pixel
+_TOLERANCE = 0.03  # of the floor's brightness
+_NOISE = 0.08  # distance in [0, 1] RGB below which two colours are the same
+
+
 def object_pixels(
-    images: Float[Tensor, "b 3 h w"], empty: Float[Tensor, "b 3 h w"], contrast: Float[Tensor, " b"]
+    images: Float[Tensor, "b 3 h w"], truth: Float[Tensor, "b 3 h w"], empty: Float[Tensor, "b 3 h w"], mask: Bool[Tensor, "b h w"]
 ) -> Bool[Tensor, "b h w"]:
-    """Mark the pixels that differ from the empty scene by more than half of the object's contrast.
+    """Mark the pixels that look more like the object than like the empty scene, lit or as dark as the object's true shadow.
+
+    A white object's dark side can look like shaded floor, so a pixel of the true object that is painted as it should be counts as well.
 
     Args:
         images: pictures with the object somewhere.
+        truth: the scenes with the object; its colours are taken from there.
         empty: the same scenes rendered without the object.
-        contrast: distance of object and empty scene, see `object_contrast`.
+        mask: the object's pixels in `truth`.
     """
-    return distance(images, empty) > contrast[:, None, None] / 2
+    found = []
+    for image, true, floor, own in zip((images + 1) / 2, (truth + 1) / 2, (empty + 1) / 2, mask, strict=True):
+        colours = true[:, own]
+        order = colours.sum(0).argsort()[torch.linspace(0, colours.shape[1] - 1, _SAMPLES).long()]
+        to_object = (image[:, None] - colours[:, order, None, None]).square().sum(0).sqrt().amin(0)
+        darkest = _brightness(true, floor)[~own].amin() - _TOLERANCE
+        shade = _brightness(image, floor).clamp(darkest, 1 + _TOLERANCE)
+        to_floor = (image - shade * floor).square().sum(0).sqrt()
+        as_it_should_be = own & ((image - true).square().sum(0).sqrt() < _NOISE)
+        found.append(as_it_should_be | ((to_object < to_floor) & (to_floor > _NOISE)))
+    return torch.stack(found)
 
 
-def object_contrast(truth: Float[Tensor, "b 3 h w"], empty: Float[Tensor, "b 3 h w"], mask: Bool[Tensor, "b h w"]) -> Float[Tensor, " b"]:
-    """Return the median colour distance between the true object and the empty scene behind it."""
-    apart = distance(truth, empty)
-    return torch.stack([apart[i][mask[i]].median() for i in range(len(apart))])
+def _brightness(image: Float[Tensor, "3 h w"], floor: Float[Tensor, "3 h w"]) -> Float[Tensor, "h w"]:
+    """Return the factor by which each pixel of the floor comes nearest to the image's."""
+    return (image * floor).sum(0) / floor.square().sum(0).clamp_min(1e-6)
 
 
 def centroid_error(found: Bool[Tensor, "b h w"], asked: Bool[Tensor, "b h w"]) -> Float[Tensor, " b"]:

@@ -70,8 +70,8 @@ class RegionEncoder(ModelMixin, ConfigMixin):
 class PoolingBlock(nn.Module):
     """Pre-norm masked cross-attention from a region's queries to its cells, then an MLP.
 
-    Keys and values are linear in (features, place). Both products are therefore taken apart, q (K_f f + K_p p) = (q K_f) f + (q K_p) p, so that
-    nothing of size regions x cells x width is ever built.
+    Keys and values are linear in (features, place), so both products are taken apart: q (K_f f + K_p p) = (q K_f) f + (q K_p) p. Nothing of
+    size regions x cells x width is ever built.
 
     Args:
         width: d, of tokens and features.

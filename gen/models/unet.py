@@ -20,9 +20,9 @@ def small_unet(
     sample_size: int = 16,
     latent_channels: int = 48,
     extra_channels: int = 128,
-    block_out_channels: tuple[int, ...] = (64, 96, 160),
+    block_out_channels: tuple[int, ...] = (96, 128),
     layers_per_block: int = 1,
-    attention_levels: tuple[bool, ...] = (False, True, True),
+    attention_levels: tuple[bool, ...] = (False, True),
     cross_attention_dim: int = 128,
     num_heads: int = 4,
 ) -> UNet2DConditionModel:
@@ -98,7 +98,7 @@ def denoise(
     if sample.shape[1] != unet.config.in_channels:
         widths = " + ".join(str(part.shape[1]) for part in parts)
         raise ValueError(
-            f"the decoder's input has {widths} = {sample.shape[1]} channels, but the U-Net was built with in_channels={unet.config.in_channels}"
+            f"the decoder's input has {widths} = {sample.shape[1]} channels, but the U-Net was built for {unet.config.in_channels}"
         )
     output = unet(
         sample,
