@@ -26,7 +26,7 @@ ROOMS = {
     "gen.scenes": GROUND,
     "gen.segmentation": GROUND,
     "gen.data": (*GROUND, "gen.segmentation", "gen.scenes"),
-    "gen.models": (*GROUND, "gen.losses", "gen.data.batch", "gen.data.augment"),
+    "gen.models": (*GROUND, "gen.losses", "gen.data.batch"),
     "gen.training": (*GROUND, "gen.losses", "gen.data"),
     "gen.editing": (*GROUND, "gen.losses", "gen.segmentation", "gen.data", "gen.models"),
     "gen.evaluation": (*GROUND, "gen.losses", "gen.scenes", "gen.segmentation", "gen.data", "gen.models", "gen.editing"),

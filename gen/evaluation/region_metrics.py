@@ -8,7 +8,6 @@ from torch import Tensor
 
 from gen.regions import cell_centres
 
-
 _SAMPLES = 16  # colours that stand for an object, from its darkest to its brightest pixel
 _TOLERANCE = 0.03  # of the floor's brightness
 _NOISE = 0.08  # distance in [0, 1] RGB below which two colours are the same

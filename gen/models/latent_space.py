@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -71,6 +73,22 @@ class AutoencoderSpace(nn.Module):
         self.vae: Any = vae.requires_grad_(False).eval()
         self.channels = vae.config.latent_channels
         self.downscale = 2 ** (len(getattr(vae.config, "block_out_channels", None) or vae.config.encoder_block_out_channels) - 1)
+
+    @staticmethod
+    def from_folder(folder: str | Path) -> AutoencoderSpace:
+        """Load an autoencoder from a local diffusers folder.
+
+        Raises:
+            ValueError: if the folder does not hold an `AutoencoderTiny` or an `AutoencoderKL`.
+        """
+        from diffusers import AutoencoderKL, AutoencoderTiny
+
+        config = Path(folder) / "config.json"
+        kind = json.loads(config.read_text()).get("_class_name") if config.is_file() else None
+        known = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
+        if kind not in known:
+            raise ValueError(f"autoencoder={folder}: its config.json names {kind!r}; give a folder of {' or '.join(known)}")
+        return AutoencoderSpace(known[kind].from_pretrained(folder, local_files_only=True))
 
     def train(self, mode: bool = True) -> AutoencoderSpace:
         """Stay in evaluation mode: the autoencoder is never trained here."""

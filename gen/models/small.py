@@ -16,6 +16,7 @@ def small_region_diffusion(  # noqa: D417 (the docstring says where each argumen
     resolution: int = 64,
     num_regions: int = 6,
     patch_size: int = 4,
+    autoencoder: str | None = None,
     width: int = 128,
     num_queries: int = 2,
     encoder_depth: int = 2,
@@ -42,7 +43,8 @@ def small_region_diffusion(  # noqa: D417 (the docstring says where each argumen
     Args:
         resolution: side of the pictures, in pixels.
         num_regions: n, background included.
-        patch_size: pixels a side of the decoder's cells.
+        patch_size: pixels a side of the decoder's cells, in pixel space.
+        autoencoder: folder of a diffusers `AutoencoderTiny` or `AutoencoderKL`: diffusion then happens in its latents; None is pixel space.
         width: d, of all tokens; see `RegionEncoder` and `Conditioner` for the arguments down to `vocabulary`.
         block_out_channels: see `small_unet`, also for the four below.
         context_erasing: None builds a decoder that sees no source context.
@@ -53,24 +55,24 @@ def small_region_diffusion(  # noqa: D417 (the docstring says where each argumen
         ValueError: if the resolution does not divide into cells at every level.
     """
     from gen.models.conditioner import Conditioner
-    from gen.models.latent_space import PixelSpace
+    from gen.models.latent_space import AutoencoderSpace, PixelSpace
     from gen.models.region_diffusion import RegionDiffusion
     from gen.models.region_encoder import RegionEncoder
     from gen.models.source_context import context_channels
     from gen.models.unet import ddim_scheduler, small_unet
 
-    multiple = patch_size * 2 ** (len(block_out_channels) - 1)
+    space = PixelSpace(patch_size) if autoencoder is None else AutoencoderSpace.from_folder(autoencoder)
+    multiple = space.downscale * 2 ** (len(block_out_channels) - 1)
     if resolution % multiple:
-        raise ValueError(
-            f"resolution={resolution} is not a multiple of {multiple}: patch_size={patch_size}, {len(block_out_channels)} levels"
-        )
-    grid, space = resolution // patch_size, PixelSpace(patch_size)
+        cells = f"{space.downscale} pixels a cell, {len(block_out_channels)} levels"
+        raise ValueError(f"resolution={resolution} is not a multiple of {multiple}: {cells}")
+    grid = resolution // space.downscale
     extra = layout_channels + (context_channels(resolution, grid) if context_erasing else 0)
     return RegionDiffusion(
         region_encoder=RegionEncoder(num_queries, width, encoder_depth, num_heads, backbone_depth),
         conditioner=Conditioner(num_queries, width, grid, num_registers, layout_channels, layout_oversampling, vocabulary or []),
         unet=small_unet(grid, space.channels, extra, block_out_channels, layers_per_block, attention_levels, width, num_heads),
-        scheduler=ddim_scheduler(prediction_type),
+        scheduler=ddim_scheduler(prediction_type, clip_sample=autoencoder is None),
         latent_space=space,
         context_erasing=context_erasing,
         loss_weights=loss_weights or LossWeights(),

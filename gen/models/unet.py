@@ -56,11 +56,12 @@ def small_unet(
     )
 
 
-def ddim_scheduler(prediction_type: str = "sample", beta_schedule: str = "squaredcos_cap_v2") -> DDIMScheduler:
+def ddim_scheduler(prediction_type: str = "sample", clip_sample: bool = True, beta_schedule: str = "squaredcos_cap_v2") -> DDIMScheduler:
     """Build the noise schedule: zero terminal signal, so that sampling starts where training ended.
 
     Args:
         prediction_type: "sample" (the clean latents), "epsilon" or "v_prediction".
+        clip_sample: keep predicted clean samples in [-1, 1], which holds for pixels and not for an autoencoder's latents.
         beta_schedule: a name that diffusers knows.
 
     Source: Lin et al. 2023, arXiv 2305.08891.
@@ -73,7 +74,7 @@ def ddim_scheduler(prediction_type: str = "sample", beta_schedule: str = "square
         prediction_type=prediction_type,
         rescale_betas_zero_snr=prediction_type != "epsilon",
         timestep_spacing="trailing",
-        clip_sample=prediction_type == "sample",
+        clip_sample=clip_sample,
     )
 
 
