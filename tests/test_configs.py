@@ -104,7 +104,7 @@ def answer(capsys, monkeypatch, *words: str) -> str:
         (["dataset.segmenter=classical"], ["dataset.segmenter=classical", "Segmenter"]),
         (["dataset=image_folder"], ["dataset.folder: has no value; give dataset.folder="]),
         (["dataset.validation_image=[not_there.png]"], ["not_there.png", "does not exist"]),
-        (["dataset.resolution=50"], ["resolution=50 is not a multiple of 8"]),
+        (["dataset.resolution=50"], ["resolution=50 is not a multiple of 8: 4 pixels a cell"]),
         (["exp=../elsewhere"], ["exp='../elsewhere'", "inside outputs/"]),
     ],
 )

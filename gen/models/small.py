@@ -64,8 +64,7 @@ def small_region_diffusion(  # noqa: D417 (the docstring says where each argumen
     space = PixelSpace(patch_size) if autoencoder is None else AutoencoderSpace.from_folder(autoencoder)
     multiple = space.downscale * 2 ** (len(block_out_channels) - 1)
     if resolution % multiple:
-        cells = f"{space.downscale} pixels a cell, {len(block_out_channels)} levels"
-        raise ValueError(f"resolution={resolution} is not a multiple of {multiple}: {cells}")
+        raise ValueError(f"resolution={resolution} is not a multiple of {multiple}: {space.downscale} pixels a cell x levels")
     grid = resolution // space.downscale
     extra = layout_channels + (context_channels(resolution, grid) if context_erasing else 0)
     return RegionDiffusion(
