@@ -47,8 +47,7 @@ def small_region_diffusion(  # noqa: D417 (the docstring says where each argumen
         autoencoder: folder of a diffusers `AutoencoderTiny` or `AutoencoderKL`: diffusion then happens in its latents; None is pixel space.
         width: d, of all tokens; see `RegionEncoder` and `Conditioner` for the arguments down to `vocabulary`.
         block_out_channels: see `small_unet`, also for the four below.
-        context_erasing: None builds a decoder that sees no source context.
-        loss_weights: None for the defaults.
+        context_erasing: None builds a decoder that sees no source context; for `loss_weights` None means the defaults.
         region_dropout: see `RegionDiffusion`, also for those below.
 
     Raises:
