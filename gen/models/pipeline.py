@@ -26,6 +26,7 @@ _COMPONENTS = {
     "scheduler": (DDIMScheduler,),
     "vae": (AutoencoderKL, AutoencoderTiny),
 }
+_PICKLES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
 
 
 def shipped_folder() -> Path:
@@ -159,10 +160,15 @@ class RegionPipeline(DiffusionPipeline):
             device: to load to.
 
         Raises:
-            ArtefactError: if a file is missing or damaged, or the folder names a class that is not a pipeline's.
+            ArtefactError: if a file is missing, damaged or a pickle, or the folder names a class that is not a pipeline's.
         """
         folder = Path(pretrained_model_name_or_path)
         verify_folder(folder)
+        for path in folder.rglob("*"):
+            if path.suffix in _PICKLES:
+                raise ArtefactError(
+                    f"{path}: is a pickle, which can run code and is never loaded; convert it with safetensors.torch.save_file"
+                )
         index = json.loads((folder / "model_index.json").read_text())
         parts = {}
         for name, allowed in _COMPONENTS.items():
@@ -172,7 +178,8 @@ class RegionPipeline(DiffusionPipeline):
             known = {candidate.__name__: candidate for candidate in allowed}
             if class_name not in known:
                 raise ArtefactError(f"{folder / 'model_index.json'}: {name} is {class_name!r}; a region pipeline has {' or '.join(known)}")
-            parts[name] = known[class_name].from_pretrained(folder / name, local_files_only=True)
+            weights = {"use_safetensors": True} if issubclass(known[class_name], torch.nn.Module) else {}
+            parts[name] = known[class_name].from_pretrained(folder / name, local_files_only=True, **weights)
         for part in parts.values():
             if isinstance(part, torch.nn.Module):
                 part.float().eval()

@@ -1,4 +1,4 @@
-"""Toy-size real models: what tests and `+mode=tiny` build, with random weights."""
+"""Toy-size real models with random weights: what tests build."""
 
 from __future__ import annotations
 

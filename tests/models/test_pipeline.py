@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -81,12 +82,21 @@ def test_a_class_that_is_not_a_pipelines_is_refused(folder):
     index["unet"] = ["subprocess", "Popen"]
 
     def copy(target):
-        for path in folder.rglob("*"):
-            if path.is_file() and path.name != "manifest.json":
-                (target / path.relative_to(folder)).parent.mkdir(parents=True, exist_ok=True)
-                (target / path.relative_to(folder)).write_bytes(path.read_bytes())
+        shutil.copytree(folder, target, dirs_exist_ok=True)
+        (target / "manifest.json").unlink()
         (target / "model_index.json").write_text(json.dumps(index))
 
     write_folder(folder.parent / "changed", copy)
     with pytest.raises(ArtefactError, match="Popen"):
         RegionPipeline.from_pretrained(folder.parent / "changed")
+
+
+def test_a_pickle_is_refused_with_the_way_to_convert_it(folder):
+    def copy(target):
+        shutil.copytree(folder, target, dirs_exist_ok=True)
+        (target / "manifest.json").unlink()
+        (target / "unet" / "diffusion_pytorch_model.safetensors").rename(target / "unet" / "diffusion_pytorch_model.bin")
+
+    write_folder(folder.parent / "pickled", copy)
+    with pytest.raises(ArtefactError, match=r"diffusion_pytorch_model.bin: is a pickle.*convert it with safetensors"):
+        RegionPipeline.from_pretrained(folder.parent / "pickled")
