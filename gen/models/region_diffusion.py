@@ -76,7 +76,7 @@ class RegionDiffusion(nn.Module):
         text_dropout: float = 0.5,
         timestep_shift: float = 3.0,
         num_regions: int = 6,
-        preview_steps: int = 10,
+        preview_steps: int = 4,
     ) -> None:
         super().__init__()
         for name, value in (

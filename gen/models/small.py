@@ -36,7 +36,7 @@ def small_region_diffusion(  # noqa: D417 (the docstring says where each argumen
     conditioning_dropout: float = 0.1,
     text_dropout: float = 0.5,
     timestep_shift: float = 3.0,
-    preview_steps: int = 10,
+    preview_steps: int = 4,
 ) -> RegionDiffusion:
     """Build the model with random weights from torch's global generator; what is not said here is said where it is used.
 

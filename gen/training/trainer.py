@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -127,6 +128,10 @@ class Trainer:
         for name in ("lr_warmup_steps", "weight_decay"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"trainer.{name}={getattr(self, name)}: must not be below 0")
+        if self.log_with is not None and find_spec(self.log_with) is None:
+            raise ValueError(
+                f"trainer.log_with={self.log_with}: that package is not installed; pip install -c constraints.txt -e '.[tracking]'"
+            )
         for name, value in (("ema_decay", self.ema_decay), ("betas", self.betas[0]), ("betas", self.betas[1])):
             if not 0 <= value < 1:
                 raise ValueError(f"trainer.{name}={getattr(self, name)}: must lie in [0, 1)")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from gen.training.trainer import DataSource, Trainable, Trainer
@@ -43,3 +45,9 @@ def test_learning_rate_scales():
 def test_the_toy_keeps_the_protocols():
     assert isinstance(ToyDenoiser(), Trainable)
     assert isinstance(ToyData(), DataSource)
+
+
+def test_a_tracker_that_is_not_installed_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ValueError, match=r"log_with=wandb: that package is not installed; pip install"):
+        Trainer(log_with="wandb")
