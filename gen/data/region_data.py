@@ -119,7 +119,7 @@ class RegionData:
         """Return the held-out batch, unaugmented: first the `validation_image` pictures, then items of the dataset."""
         items = [self._validation_picture(path) for path in self.validation_image]
         count = self.num_validation - len(items)
-        items += self.items(list(range(min(count, self.overfit_items)))) if self.overfit_items else self.validation_items(count)
+        items += self.items(list(range(min(count, self.overfit_items, len(self))))) if self.overfit_items else self.validation_items(count)
         identity = [ViewTransform()] * len(items)
         return self.collate(items, identity, identity, list(range(len(items))))
 
@@ -189,7 +189,7 @@ class _Stream(Dataset):
         return data.collate(data.items(indices), source, target, [g.getrandbits(62) for g in generators])
 
     def _item_index(self, position: int) -> int:
-        length = self.data.overfit_items or len(self.data)
+        length = min(self.data.overfit_items or len(self.data), len(self.data))
         epoch, place = divmod(position, length)
         if self._epoch is None or self._epoch[0] != epoch:
             order = torch.randperm(length, generator=torch.Generator().manual_seed(sample_seed(self.seed, -1 - epoch)))
