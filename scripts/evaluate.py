@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for figures.json, figures.md and edits.png")
     parser.add_argument("--scenes", type=int, default=64)
     parser.add_argument("--preset", default="simple", choices=("simple", "standard", "hard"))
-    parser.add_argument("--steps", type=int, default=10, help="denoising steps")
+    parser.add_argument("--steps", type=int, default=4, help="denoising steps")
     parser.add_argument("--seed", type=int, default=0, help="of the sampling noise")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args(arguments)

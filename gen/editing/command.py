@@ -74,7 +74,7 @@ def _parser(segmenters: Segmenters, description: str) -> argparse.ArgumentParser
     painting = parser.add_argument_group("painting")
     painting.add_argument("--prompt", help="a sentence as a second condition")
     painting.add_argument("--seed", type=int, help="of the noise; the same seed makes the same picture (default: 0)")
-    painting.add_argument("--steps", type=int, dest="num_inference_steps", metavar="STEPS", help="of the sampler (default: 10)")
+    painting.add_argument("--steps", type=int, dest="num_inference_steps", metavar="STEPS", help="of the sampler (default: 4)")
     painting.add_argument("--guidance-scale", type=float, metavar="SCALE", help="1 is no guidance (default: 1)")
     painting.add_argument("--no-composite", action="store_false", dest="composite", default=None, help="keep the model's own surroundings")
     edits = parser.add_argument_group("edits, done in this order; positions are shares of the picture's longer side, from the top left")

@@ -156,7 +156,7 @@ class EditPlan:
     edits: tuple[Edit, ...] = ()
     prompt: str = ""
     seed: int = 0
-    num_inference_steps: int = 10
+    num_inference_steps: int = 4
     guidance_scale: float = 1.0
     composite: bool = True
 

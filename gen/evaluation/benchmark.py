@@ -41,7 +41,7 @@ class Edited:
     changed: Bool[Tensor, "b h w"]
 
 
-def run_edits(pipeline: RegionPipeline, cases: Cases, num_inference_steps: int = 10, seed: int = 0, batch_size: int = 16) -> Edited:
+def run_edits(pipeline: RegionPipeline, cases: Cases, num_inference_steps: int = 4, seed: int = 0, batch_size: int = 16) -> Edited:
     """Reconstruct every case from its latents alone, make its move, and make its removal.
 
     The edits are the ones a user makes: `move` by the case's shift, `resize` by the case's perspective factor, and `remove`.

@@ -23,7 +23,7 @@ class Evaluation:
 
     num_scenes: int = 64
     preset: Literal["simple", "standard", "hard"] = "simple"
-    num_inference_steps: int = 10
+    num_inference_steps: int = 4
     seed: int = 0
     device: str = "cpu"
 

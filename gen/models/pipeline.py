@@ -102,7 +102,7 @@ class RegionPipeline(DiffusionPipeline):
         *,
         prompt: str | list[str] | None = None,
         context: SourceContext | None = None,
-        num_inference_steps: int = 10,
+        num_inference_steps: int = 4,
         guidance_scale: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "b 3 h w"]:
