@@ -18,12 +18,12 @@ def demo_exp() -> dict[str, Any]:
     return {
         "exp": "demo_exp",
         "trainer": {
-            "max_train_steps": 1800,
+            "max_train_steps": 1400,
             "learning_rate": 1e-3,
             "lr_scheduler": "cosine",
             "mixed_precision": "bf16",
-            "eval_every_n_steps": 600,
-            "checkpointing_steps": 300,
+            "eval_every_n_steps": 350,
+            "checkpointing_steps": 350,
         },
         "dataset": {"resolution": 64, "train_batch_size": 16},
     }
