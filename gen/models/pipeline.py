@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
@@ -145,11 +146,17 @@ class RegionPipeline(DiffusionPipeline):
             sample = self.scheduler.step(prediction, timestep, sample, return_dict=False)[0]
         return self.latent_space.decode(sample)
 
-    def save_pretrained(self, save_directory: str | Path, **kwargs) -> None:
-        """Write the folder whole or not at all, with checksums; safetensors and JSON only."""
-        write_folder(
-            Path(save_directory), lambda folder: super(RegionPipeline, self).save_pretrained(folder, safe_serialization=True, **kwargs)
-        )
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
+        """Write the folder whole or not at all, with checksums; safetensors and JSON only, and no path of this machine."""
+
+        def write(folder: Path) -> None:
+            super(RegionPipeline, self).save_pretrained(folder, safe_serialization=True, **kwargs)
+            for path in folder.rglob("*.json"):
+                config = json.loads(path.read_text())
+                if config.pop("_name_or_path", None) is not None:  # where diffusers loaded a part from
+                    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+        write_folder(Path(save_directory), write)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, device: torch.device | str = "cpu") -> RegionPipeline:

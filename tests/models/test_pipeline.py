@@ -40,6 +40,11 @@ def test_the_folder_is_safetensors_and_json_only(folder):
     assert {path.suffix for path in folder.rglob("*") if path.is_file()} == {".json", ".safetensors"}
 
 
+def test_a_folder_says_nothing_of_where_its_parts_came_from(folder, tmp_path):
+    RegionPipeline.from_pretrained(folder).save_pretrained(tmp_path / "again")
+    assert not any(str(tmp_path) in path.read_text() for path in (tmp_path / "again").rglob("*.json"))
+
+
 def test_a_seed_makes_a_picture_repeatable(pipeline, batch):
     assert torch.equal(paint(pipeline, batch), paint(pipeline, batch))
 
