@@ -19,6 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--preset", default="simple", choices=("simple", "standard", "hard"))
     parser.add_argument("--steps", type=int, default=4, help="denoising steps")
     parser.add_argument("--seed", type=int, default=0, help="of the sampling noise")
+    parser.add_argument("--scene-seed", type=int, help="of the scenes; the README's held-out ones if left out")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args(arguments)
 
@@ -28,7 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
     from gen.models.pipeline import shipped_folder
 
     evaluation = Evaluation(
-        num_scenes=options.scenes, preset=options.preset, num_inference_steps=options.steps, seed=options.seed, device=options.device
+        num_scenes=options.scenes,
+        preset=options.preset,
+        num_inference_steps=options.steps,
+        seed=options.seed,
+        scene_seed=options.scene_seed,
+        device=options.device,
     )
     try:
         figures = evaluation(options.pipeline or shipped_folder(), options.out)

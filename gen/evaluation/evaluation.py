@@ -18,6 +18,7 @@ class Evaluation:
         preset: their difficulty.
         num_inference_steps: of denoising.
         seed: of the sampling noise.
+        scene_seed: of the scenes; None for the held-out ones of the README's table.
         device: where the pipeline runs.
     """
 
@@ -25,6 +26,7 @@ class Evaluation:
     preset: Literal["simple", "standard", "hard"] = "simple"
     num_inference_steps: int = 4
     seed: int = 0
+    scene_seed: int | None = None
     device: str = "cpu"
 
     def __call__(self, pipeline_folder: Path, folder: Path) -> dict[str, float]:
@@ -36,13 +38,14 @@ class Evaluation:
         import torch
 
         from gen.evaluation.benchmark import run_edits, score
-        from gen.evaluation.counterfactuals import build_cases
+        from gen.evaluation.counterfactuals import HELD_OUT_SEED, build_cases
         from gen.evaluation.report import write_report
         from gen.models.pipeline import RegionPipeline
 
         pipeline = RegionPipeline.from_pretrained(pipeline_folder, device=self.device)
         pipeline.set_progress_bar_config(disable=True)
-        cases = build_cases(self.num_scenes, pipeline.resolution, pipeline.num_regions, self.preset)
+        scene_seed = HELD_OUT_SEED if self.scene_seed is None else self.scene_seed
+        cases = build_cases(self.num_scenes, pipeline.resolution, pipeline.num_regions, self.preset, scene_seed)
         edited = run_edits(pipeline, cases, self.num_inference_steps, self.seed)
         figures = score(edited, cases)
         on_cpu = f"CPU ({platform.machine()}), {torch.get_num_threads()} threads"
@@ -50,6 +53,7 @@ class Evaluation:
             "scenes": f"{self.num_scenes} held-out scenes, preset {self.preset}, {pipeline.resolution} px",
             "denoising steps": self.num_inference_steps,
             "seed": self.seed,
+            "scene seed": scene_seed,
             "hardware": torch.cuda.get_device_name() if self.device.startswith("cuda") else on_cpu,
             "date": date.today().isoformat(),
         }
