@@ -120,6 +120,7 @@ class _Step:
         terms, seeds, waited_seconds = self._accumulate_gradients()
         means = self.accelerator.reduce(torch.stack(list(terms.values())), reduction="mean").tolist()
         metrics = dict(zip(terms, means, strict=True))
+        _hold_back(self.optimizer, self.state.global_step)
         grad_norm = float(self.accelerator.clip_grad_norm_(self.state.model.parameters(), self.trainer.max_grad_norm))
         metrics |= {"learning_rate": self.state.schedule.get_last_lr()[0], "grad_norm": grad_norm}
         sound = math.isfinite(metrics["loss"]) and (math.isfinite(grad_norm) or self.state.scaler is not None)
@@ -149,7 +150,7 @@ class _Step:
             torch.manual_seed(seed_of(self.state.seed, "forward", block + micro_step * self.num_processes))
             last = micro_step == self.accumulation - 1
             with nullcontext() if last else self.accelerator.no_sync(self.prepared):
-                losses = self.prepared(batch)
+                losses = self.prepared(batch, self.state.global_step)
                 self.accelerator.backward(losses.total / self.accumulation)
             for name, value in {"loss": losses.total, **losses.terms}.items():
                 sums[name] = sums.get(name, 0.0) + value.detach().float() / self.accumulation
@@ -167,6 +168,14 @@ class _Step:
         if self.trainer.on_nonfinite == "stop":
             raise FloatingPointError(f"{message}. Stopped before the weights changed; trainer.on_nonfinite=skip goes on without such steps")
         logger.warning("%s; this step is skipped", message)
+
+
+def _hold_back(optimizer: AcceleratedOptimizer, global_step: int) -> None:
+    """Drop the gradients of groups that are not trained at this step: they are not clipped, and AdamW leaves their parameters alone."""
+    for group in optimizer.param_groups:
+        if not group.get("first_step", 0) <= global_step < (group.get("last_step") or math.inf):
+            for parameter in group["params"]:
+                parameter.grad = None
 
 
 def _preview(state: TrainState, batch: Batch, accelerator: Accelerator, tracking: Tracking, folder: Path) -> None:

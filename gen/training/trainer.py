@@ -50,9 +50,12 @@ class Trainable(Protocol):
     """What the trainer knows of a model, which is also a `torch.nn.Module`."""
 
     def parameter_groups(self, learning_rate: float) -> list[dict]:
-        """Return the optimizer's groups: the parameters to train, and what differs from the defaults."""
+        """Return the optimizer's groups: the parameters to train, and what differs from the defaults.
 
-    def forward(self, batch: Any) -> LossTerms:
+        A group may say `first_step` and `last_step`: the global steps between which it is trained (the first included, the last not).
+        """
+
+    def forward(self, batch: Any, global_step: int) -> LossTerms:
         """Return the loss of a batch, a mean over its samples; random numbers come from torch's global generator."""
 
     def preview(self, batch: Any) -> dict[str, Any]:

@@ -165,7 +165,7 @@ def test_bf16_trains_with_fp32_losses_and_weights(tmp_path):
     model = train(tmp_path, mixed_precision="bf16")
     assert model.encode.weight.dtype == torch.float32
     batch = ToyBatch(torch.zeros(2, 3, 2, 2), torch.zeros(2))
-    assert model(batch).total.dtype == torch.float32
+    assert model(batch, 0).total.dtype == torch.float32
 
 
 def test_tensorboard_receives_numbers_and_pictures(tmp_path):
@@ -185,3 +185,25 @@ def test_wandb_runs_offline_without_a_key(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     train(tmp_path / "run", log_with="wandb", eval_every_n_steps=2)
     assert list((tmp_path / "run" / "wandb").glob("offline-run-*"))
+
+
+class StagedDenoiser(ToyDenoiser):
+    """Trains its null embedding from step 2 on, its encoder before step 3."""
+
+    def parameter_groups(self, learning_rate: float) -> list[dict]:
+        null, encoder = super().parameter_groups(learning_rate)
+        return [null | {"first_step": 2}, encoder | {"last_step": 3}]
+
+
+def test_a_group_is_trained_between_its_first_and_its_last_step_only(tmp_path):
+    data, values = ToyData(), {}
+    for steps in range(1, 6):
+        torch.manual_seed(0)
+        model = StagedDenoiser()
+        options = {"learning_rate": 0.01, "lr_warmup_steps": 0, "lr_scheduler": "constant"}
+        Trainer(max_train_steps=steps, **options).fit(model, data, folder=tmp_path / "run", config={}, seed=5)  # resumes at every step
+        values[steps] = (model.null.detach().clone(), model.encode.weight.detach().clone())
+    null, encoder = zip(*values.values(), strict=True)
+    assert not null[0].any() and not null[1].any() and null[2].any() and not torch.equal(null[3], null[4])
+    assert not torch.equal(encoder[0], encoder[1]) and not torch.equal(encoder[1], encoder[2])
+    assert torch.equal(encoder[2], encoder[3]) and torch.equal(encoder[3], encoder[4])

@@ -82,7 +82,7 @@ class ToyDenoiser(nn.Module):
             {"params": list(self.encode.parameters())},
         ]
 
-    def forward(self, batch: ToyBatch) -> LossTerms:
+    def forward(self, batch: ToyBatch, global_step: int) -> LossTerms:
         clean = batch.pixel_values.flatten(1)
         time = torch.rand(len(clean), 1)
         noised = (1 - time) * clean + time * torch.randn_like(clean)
