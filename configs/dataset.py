@@ -13,7 +13,7 @@ from configs.store import full
 from gen.data.augment import Augmentation
 from gen.data.image_folder import ImageFolder
 from gen.data.scenes import Scenes
-from gen.segmentation import Classical, GroundTruth
+from gen.segmentation import Classical, GroundTruth, Superpixels, WholePicture
 
 
 def add_to(store: ZenStore) -> None:
@@ -21,6 +21,8 @@ def add_to(store: ZenStore) -> None:
     classical = full(Classical)
     store(full(GroundTruth), group="dataset/segmenter", name="ground_truth")
     store(classical, group="dataset/segmenter", name="classical")
+    store(full(Superpixels), group="dataset/segmenter", name="superpixels")
+    store(full(WholePicture), group="dataset/segmenter", name="whole_picture")
     store(full(GroundTruth, fallback=classical), group="dataset/segmenter", name="masks_else_classical")
 
     nested = {"segmenter": MISSING, "source_augmentation": full(Augmentation), "target_augmentation": full(Augmentation)}

@@ -6,6 +6,8 @@ from typing import Any
 
 from hydra_zen import ZenStore
 
+from configs.store import merged
+
 
 def demo_exp() -> dict[str, Any]:
     """Train the small model on simple rendered scenes in about ten minutes on two CPU cores.
@@ -38,8 +40,7 @@ def scenes64() -> dict[str, Any]:
     Command: python train.py +experiment=scenes64
     """
     longer = {"max_train_steps": 7000, "learning_rate": 6e-4, "eval_every_n_steps": 1000, "checkpointing_steps": 500}
-    overlay = demo_exp()
-    return overlay | {"exp": "scenes64", "trainer": overlay["trainer"] | longer}
+    return merged(demo_exp(), {"exp": "scenes64", "trainer": longer})
 
 
 def add_to(store: ZenStore) -> None:

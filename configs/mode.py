@@ -21,13 +21,8 @@ def tiny() -> dict[str, Any]:
         },
         "dataset": {"resolution": 32, "train_batch_size": 2, "num_validation": 2, "num_workers": 0},
         "model": {
-            "width": 32,
-            "encoder_depth": 1,
-            "backbone_depth": 1,
-            "layout_channels": 16,
-            "block_out_channels": [16, 32],
-            "attention_levels": [False, True],
-            "num_heads": 2,
+            "region_encoder": {"width": 32},
+            "decoder": {"block_out_channels": [16, 32], "attention_levels": [False, True], "num_heads": 2},
             "preview_steps": 2,
         },
     }

@@ -11,7 +11,7 @@ from omegaconf import MISSING
 # A signature is the schema. "all" hands plain lists and dicts to constructors: diffusers cannot save omegaconf's.
 full = make_custom_builds_fn(populate_full_signature=True, hydra_convert="all")
 
-GROUPS = [{"trainer": "base"}, {"dataset": "scenes"}, {"model": "small"}, {"evaluation": None}]
+GROUPS = [{"trainer": "base"}, {"dataset": "scenes"}, {"model": "region_diffusion"}, {"evaluation": None}]
 
 
 @dataclass
@@ -36,3 +36,20 @@ class Config:
     exp: str = "run"
     tags: list[str] = field(default_factory=list)
     seed: int = 0
+
+
+def merged(*overlays: dict[str, Any]) -> dict[str, Any]:
+    """Merge overlays, key by key; the later one wins, also among the entries that their `defaults` choose."""
+    result: dict[str, Any] = {}
+    for overlay in overlays:
+        for key, value in overlay.items():
+            old = result.get(key)
+            if key == "defaults":
+                result[key] = [{group: entry} for group, entry in (_choices(old or []) | _choices(value)).items()]
+            else:
+                result[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return result
+
+
+def _choices(defaults: list[dict[str, Any]]) -> dict[str, Any]:
+    return {group: entry for choice in defaults for group, entry in choice.items()}

@@ -99,8 +99,10 @@ class RegionPose(TensorFields):
         size: (width, height) of the box.
         flip: 1 if mirrored left to right, else 0.
         angle: (sin, cos) of the in-plane angle, clockwise on the screen, applied after the flip.
-        depth: distance from the camera in world units, where known.
-        yaw: (sin, cos) of the turn about the vertical axis relative to the source view, where known.
+        depth: distance along the camera's optical axis, in units of the dataset that make it about [-1, 1]; NaN where unknown, None if
+            nowhere known.
+        yaw: (sin, cos) of the object's turn about its vertical axis relative to the source view, counter-clockwise seen from above, applied
+            before the flip; NaN where unknown, None if nowhere known.
     """
 
     centre: Float[Tensor, "b n 2"]

@@ -58,3 +58,106 @@ def test_velocity_weight_turns_any_error_into_the_velocitys(kind):
 
 def test_velocity_weight_is_bounded():
     assert losses.velocity_weight(torch.tensor([1.0]), "sample", 5.0) == 5
+
+
+def test_a_loss_in_warm_up_rises_from_nothing_to_its_weight():
+    weights = losses.LossWeights(rotation=2.0, warmup_steps={"rotation": 100, "pose": 0})
+    assert [weights.at(step)["rotation"] for step in (0, 50, 100, 500)] == [0, 1, 2, 2]
+    assert weights.at(0)["masked_diffusion"] == 1.0 and weights.at(0)["pose"] == 0.0
+    assert set(weights.at(0)) == set(losses.LossWeights.names()) and "largest" not in weights.at(0)
+
+
+def test_a_loss_in_warm_up_counts_for_nothing_but_is_there():
+    weights = losses.LossWeights(classes=1.0, warmup_steps={"classes": 10})
+    value = torch.tensor(3.0, requires_grad=True)
+    total = losses.combine({"classes": value}, weights.at(0)).total
+    total.backward()
+    assert total == 0 and value.grad == 0
+
+
+@pytest.mark.parametrize("warmup", [{"largest": 5}, {"rotations": 5}, {"rotation": -1}])
+def test_a_warm_up_that_cannot_be_meant_is_refused(warmup):
+    with pytest.raises(ValueError, match=next(iter(warmup))):
+        losses.LossWeights(warmup_steps=warmup)
+
+
+def test_repulsion_sees_pairs_of_different_valid_regions_of_one_image_only():
+    tokens = torch.zeros(2, 3, 2, 4)
+    tokens[:, :, :, 0] = 1.0  # all alike
+    tokens[0, 1, :, 0], tokens[0, 1, :, 1] = 0.0, 1.0  # but one
+    valid = torch.tensor([[True, True, False], [False, True, False]])
+    assert losses.token_repulsion_loss(tokens, valid, margin=0.25) == 0  # the two of image 0 are orthogonal; image 1 has one region
+    valid = torch.tensor([[True, False, True], [False, True, False]])
+    assert losses.token_repulsion_loss(tokens, valid, margin=0.25) == 0.75
+    assert losses.token_repulsion_loss(tokens, torch.ones(2, 3, dtype=torch.bool), 0.25) == pytest.approx(0.75 * 4 / 6)
+
+
+def test_repulsion_pushes_regions_apart():
+    tokens = torch.randn(1, 2, 1, 8, generator=torch.Generator().manual_seed(0)).mul(0.1).add(1.0).requires_grad_()
+    valid = torch.ones(1, 2, dtype=torch.bool)
+    for _ in range(200):
+        loss = losses.token_repulsion_loss(tokens, valid, margin=0.0)
+        tokens.data -= torch.autograd.grad(loss, tokens)[0]
+    assert loss < 0.01
+
+
+def test_attention_inside_the_own_mask_costs_nothing_and_outside_all():
+    masks = torch.zeros(1, 3, 8, 8, dtype=torch.bool)
+    masks[0, 1, :4], masks[0, 2, 4:] = True, True
+    token_region = torch.tensor([-1, 1, 1, 2])
+    attention = torch.zeros(1, 16, 4)
+    attention[0, :, 0] = 0.5
+    attention[0, :8, 1], attention[0, 8:, 3] = 0.5, 0.5  # region 1 looks at its own half, and so does region 2
+    valid = torch.tensor([[True, True, True]])  # region 0 has neither mask nor tokens
+    assert losses.attention_region_loss(attention, token_region, masks, valid) == 0
+    assert losses.attention_region_loss(attention.flip(1), token_region, masks, valid) == 1
+    attention[0, 8:, 2] = 0.5  # half of region 1's mass is outside
+    assert losses.attention_region_loss(attention, token_region, masks, valid) == pytest.approx(0.25)
+    assert losses.attention_region_loss(attention / 7, token_region, masks, valid) == pytest.approx(0.25)
+
+
+def test_variance_loss_wants_regions_to_differ():
+    valid = torch.ones(8, 4, dtype=torch.bool)
+    same = torch.ones(8, 4, 2, 16)
+    spread = 2 * torch.randn(8, 4, 2, 16, generator=torch.Generator().manual_seed(0))
+    assert losses.token_variance_loss(same, valid) == pytest.approx(0.99)
+    assert losses.token_variance_loss(spread, valid) == 0
+    assert losses.token_variance_loss(spread, valid, target=4.0) == pytest.approx(2.0, abs=0.1)
+    spread[:, 2:] = same[:, 2:]
+    assert losses.token_variance_loss(spread, valid & (torch.arange(4) >= 2)) == pytest.approx(0.99)
+    assert losses.token_variance_loss(same, valid & False) == 0
+
+
+def test_unknown_labels_do_not_count():
+    logits = torch.tensor([[[9.0, 0.0], [0.0, 9.0], [0.0, 9.0]]])
+    assert losses.class_loss(logits, torch.tensor([[0, 1, -1]])) < 0.001
+    assert losses.class_loss(logits, torch.tensor([[1, -1, -1]])) == pytest.approx(9, abs=0.001)
+    assert losses.class_loss(logits, torch.tensor([[-1, -1, -1]])) == 0
+
+
+def test_pose_error_is_of_valid_regions():
+    centre, size = torch.full((1, 2, 2), 0.5), torch.full((1, 2, 2), 0.25)
+    predicted = torch.tensor([[[0.5, 0.5, 0.25, 0.25], [0.5, 0.9, 0.25, 0.25]]])
+    assert losses.pose_loss(predicted, centre, size, torch.tensor([[True, False]])) == 0
+    assert losses.pose_loss(predicted, centre, size, torch.tensor([[True, True]])) == pytest.approx(0.16 / 8)
+
+
+def test_rotation_loss_is_eight_times_the_squared_sine_of_half_the_angle():
+    angle = torch.tensor(0.7)
+    turned = torch.eye(3)
+    turned[0, 0], turned[0, 1], turned[1, 0], turned[1, 1] = angle.cos(), -angle.sin(), angle.sin(), angle.cos()
+    predicted = torch.stack([turned, torch.eye(3)])[None].requires_grad_()
+    target = torch.stack([torch.eye(3), torch.full((3, 3), torch.nan)])[None]
+    loss = losses.rotation_loss(predicted, target, torch.tensor([[True, False]]))
+    loss.backward()
+    assert loss.item() == pytest.approx(float(8 * (angle / 2).sin() ** 2), rel=1e-5)
+    assert bool(predicted.grad.isfinite().all()) and not predicted.grad[0, 1].any()
+
+
+def test_a_yaw_is_right_when_its_bin_and_its_place_in_the_bin_are():
+    logits, residuals = torch.full((1, 2, 4), -20.0), torch.zeros(1, 2, 4)
+    logits[0, 0, 1], residuals[0, 0, 1] = 20.0, -0.3
+    phase, known = torch.tensor([[0.3, torch.nan]]), torch.tensor([[True, False]])
+    assert losses.yaw_bin_loss(logits, residuals, phase, known) == pytest.approx(0, abs=1e-6)
+    assert losses.yaw_bin_loss(logits, residuals, phase + 0.1, known) == pytest.approx(0.5 * 0.4**2, rel=1e-4)
+    assert losses.yaw_bin_loss(logits, residuals, phase + 0.25, known) > 30

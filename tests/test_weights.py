@@ -16,7 +16,6 @@ def test_they_fit_into_a_package():
 @pytest.fixture(scope="module")
 def figures() -> dict[str, float]:
     pipeline = RegionPipeline.from_pretrained(shipped_folder())
-    pipeline.set_progress_bar_config(disable=True)
     cases = build_cases(16, pipeline.resolution, pipeline.num_regions)
     return score(run_edits(pipeline, cases, num_inference_steps=4), cases)
 

@@ -89,13 +89,16 @@ def apply_transforms(
     if not moved:
         return pixel_values, label_maps
     pixel_values, label_maps = pixel_values.clone(), label_maps.clone()
-    grid = F.affine_grid(
-        torch.stack([transforms[i].matrix() for i in moved]), [len(moved), 3, *pixel_values.shape[-2:]], align_corners=False
-    )
+    grid = _grid([transforms[i] for i in moved], *pixel_values.shape[-2:])
     pixel_values[moved] = F.grid_sample(pixel_values[moved], grid, mode="bilinear", padding_mode="border", align_corners=False)
     labels = F.grid_sample(label_maps[moved].float(), grid, mode="nearest", padding_mode="border", align_corners=False)
     label_maps[moved] = labels.to(label_maps.dtype)
     return pixel_values, label_maps
+
+
+def view_coordinates(transforms: list[ViewTransform], height: int, width: int) -> Float[Tensor, "b 2 h w"]:
+    """Return which place (x, y) of the un-augmented picture each pixel of a view shows, both in [-1, 1]; the warp of `apply_transforms`."""
+    return _grid(transforms, height, width).movedim(-1, 1).contiguous()
 
 
 def relative_turn(source: ViewTransform, target: ViewTransform) -> tuple[float, tuple[float, float]]:
@@ -109,3 +112,8 @@ def relative_turn(source: ViewTransform, target: ViewTransform) -> tuple[float, 
     flip = source.flip != target.flip
     angle = math.radians(target.degrees - (-source.degrees if flip else source.degrees))
     return float(flip), (math.sin(angle), math.cos(angle))
+
+
+def _grid(transforms: list[ViewTransform], height: int, width: int) -> Float[Tensor, "b h w 2"]:
+    matrices = torch.stack([transform.matrix() for transform in transforms])
+    return F.affine_grid(matrices, [len(transforms), 3, height, width], align_corners=False)

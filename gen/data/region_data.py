@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +13,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from gen.data.augment import Augmentation, ViewTransform, apply_transforms, relative_turn
+from gen.data.augment import Augmentation, ViewTransform, apply_transforms, relative_turn, view_coordinates
 from gen.data.batch import RegionBatch, View
+from gen.data.control import edges, outlines
+from gen.data.pairs import relative_yaw, seen_camera, seen_rotations
 from gen.regions import RegionPose, Regions
-from gen.segmentation import Classical, GroundTruth, Segmenter
+from gen.segmentation import Classical, GroundTruth, Segmenter, Superpixels
 from image_utils import convert, io
 
 
@@ -28,7 +31,12 @@ class Item:
         label_map: 0 background, k the k-th object; None if the segmenter has to find it.
         caption: "" where there is none.
         labels: per-region integer targets by name, -1 where unknown.
-        target: the same objects, differently arranged: what the decoder shall paint; None means the same picture.
+        target: the same objects, differently arranged or seen: what the decoder shall paint; None means the same picture.
+        rotations: of the objects, as in `View`; NaN or None where unknown.
+        rotation_period: as in `RegionBatch`; -1 or None where unknown.
+        depth: distance of the objects along the optical axis, in a dataset's own units, about [-1, 1]; NaN or None where unknown.
+        camera: row-major [R | t] from this item's camera to its target's, as in `RegionBatch`; None in datasets without cameras.
+        control: the conditioning picture, in [-1, 1]; None lets the dataset draw it.
     """
 
     pixel_values: Float[Tensor, "3 h w"]
@@ -36,6 +44,11 @@ class Item:
     caption: str = ""
     labels: dict[str, Int[Tensor, " n"]] = field(default_factory=dict)
     target: Item | None = None
+    rotations: Float[Tensor, "n 3 3"] | None = None
+    rotation_period: Int[Tensor, " n"] | None = None
+    depth: Float[Tensor, " n"] | None = None
+    camera: Float[Tensor, " 12"] | None = None
+    control: Float[Tensor, "3 h w"] | None = None
 
 
 @dataclass(kw_only=True)
@@ -56,6 +69,9 @@ class RegionData:
         validation_image: extra pictures to reconstruct at every evaluation.
         validation_prompt: their caption.
         overfit_items: train on the first n items only, unaugmented, and validate on them; 0 for all.
+        pose_3d_probability: share of the samples whose target pose also tells depth and yaw, where the data know them, in [0, 1].
+        control: the batch's conditioning pictures for a ControlNet: outlines of the target's regions, edges of its pixels, or none. The
+            pictures of `validation_image` are conditioning pictures themselves.
     """
 
     resolution: int = 64
@@ -69,6 +85,8 @@ class RegionData:
     validation_image: list[str] = field(default_factory=list)
     validation_prompt: str | None = None
     overfit_items: int = 0
+    pose_3d_probability: float = 0.0
+    control: Literal["none", "outlines", "edges"] = "none"
 
     def __post_init__(self) -> None:
         for name, least in (("resolution", 8), ("num_regions", 2), ("train_batch_size", 1), ("num_workers", 0), ("overfit_items", 0)):
@@ -77,6 +95,15 @@ class RegionData:
         if len(self.validation_image) > self.num_validation:
             raise ValueError(
                 f"dataset.validation_image lists {len(self.validation_image)} pictures, dataset.num_validation={self.num_validation}"
+            )
+        if not 0 <= self.pose_3d_probability <= 1:
+            raise ValueError(f"dataset.pose_3d_probability={self.pose_3d_probability} is not a probability in [0, 1]")
+        if self.control not in ("none", "outlines", "edges"):
+            raise ValueError(f"dataset.control={self.control!r} is unknown; use 'none', 'outlines' or 'edges'")
+        if isinstance(self.segmenter, Superpixels) and self.segmenter.num_segments >= self.num_regions:
+            raise ValueError(
+                f"dataset.segmenter.num_segments={self.segmenter.num_segments} elements and the background do not fit in "
+                f"dataset.num_regions={self.num_regions}; set dataset.num_regions={self.segmenter.num_segments + 1}"
             )
         for path in self.validation_image:
             io.check_image(path)
@@ -125,13 +152,9 @@ class RegionData:
 
     def collate(self, items: list[Item], source: list[ViewTransform], target: list[ViewTransform], seeds: list[int]) -> RegionBatch:
         """Segment items and build the batch in which each is seen through its source and its target transform."""
-        pixels = torch.stack([item.pixel_values for item in items])
-        labels = torch.stack([self._segment(item) for item in items])
-        after = [item.target or item for item in items]
-        pixels_after = torch.stack([item.pixel_values for item in after])
-        labels_after = torch.stack(
-            [self._segment(new) if new is not old else label for new, old, label in zip(after, items, labels, strict=True)]
-        )
+        items = [self._segmented(item) for item in items]
+        after = [item if item.target is None else self._segmented(item.target) for item in items]
+        (pixels, labels), (pixels_after, labels_after) = _pictures(items), _pictures(after)
         changed = _changed_pixels(pixels, pixels_after)
         turns = [relative_turn(s, t) for s, t in zip(source, target, strict=True)]
         flip, angle = torch.tensor([turn[0] for turn in turns]), torch.tensor([turn[1] for turn in turns])
@@ -139,24 +162,68 @@ class RegionData:
         target_pixels, target_maps = apply_transforms(pixels_after, torch.stack([labels_after, changed.long()], 1), target)
         source_regions = Regions.from_label_map(source_maps[:, 0], self.num_regions)
         target_regions = Regions.from_label_map(target_maps[:, 0], self.num_regions)
+        pose = self._with_depth_and_yaw(RegionPose.from_regions(target_regions, flip, angle), items, after, source, seeds)
+        cameras = [item.camera for item in items]
+        periods = [torch.stack([_known(item.rotation_period, (self.num_regions,), -1) for item in side]) for side in (items, after)]
         return RegionBatch(
-            source=View(source_pixels, source_regions, RegionPose.from_regions(source_regions)),
-            target=View(target_pixels, target_regions, RegionPose.from_regions(target_regions, flip, angle)),
+            source=self._view(source_pixels, source_regions, RegionPose.from_regions(source_regions), items, source),
+            target=self._view(target_pixels, target_regions, pose, after, target),
             context=apply_transforms(pixels, labels[:, None], target)[0],
             changed=target_maps[:, 1].bool(),
             seeds=torch.tensor(seeds),
+            rotation_period=torch.maximum(*periods),
             captions=tuple(item.caption for item in after),
             labels={name: torch.stack([item.labels[name] for item in items]) for name in items[0].labels},
+            control=self._control(target_pixels, target_maps, after, target),
+            camera=None if all(camera is None for camera in cameras) else seen_camera(_stack_cameras(cameras), source, target),
         )
 
     def _segment(self, item: Item) -> Int[Tensor, "h w"]:
         return self.segmenter(item.pixel_values, item.label_map)
 
+    def _segmented(self, item: Item) -> Item:
+        """Give an item the segmenter's regions; what the data know of each object is lost where those are not the data's own."""
+        label_map = self._segment(item)
+        if item.label_map is not None and torch.equal(label_map, item.label_map):
+            return item
+        labels = {name: torch.full_like(value, -1) for name, value in item.labels.items()}
+        return replace(item, label_map=label_map, labels=labels, rotations=None, rotation_period=None, depth=None)
+
+    def _view(self, pixels: Tensor, regions: Regions, pose: RegionPose, items: list[Item], transforms: list[ViewTransform]) -> View:
+        rotations = seen_rotations(self._rotations(items), transforms)
+        return View(pixels, regions, pose, view_coordinates(transforms, *pixels.shape[-2:]), rotations)
+
+    def _rotations(self, items: list[Item]) -> Float[Tensor, "b n 3 3"]:
+        return torch.stack([_known(item.rotations, (self.num_regions, 3, 3), torch.nan) for item in items])
+
+    def _with_depth_and_yaw(
+        self, pose: RegionPose, items: list[Item], after: list[Item], source: list[ViewTransform], seeds: list[int]
+    ) -> RegionPose:
+        """Tell the target's depth and yaw to a share of the samples; which ones follows from their seeds, by a generator of its own."""
+        if not self.pose_3d_probability:
+            return pose
+        told = torch.tensor([random.Random(f"pose {seed}").random() < self.pose_3d_probability for seed in seeds])[:, None]
+        depth = torch.stack([_known(item.depth, (self.num_regions,), torch.nan) for item in after])
+        yaw = relative_yaw(self._rotations(items), self._rotations(after), source)
+        return replace(pose, depth=torch.where(told, depth, torch.nan), yaw=torch.where(told[..., None], yaw, torch.nan))
+
+    def _control(
+        self, pixels: Float[Tensor, "b 3 h w"], maps: Int[Tensor, "b k h w"], items: list[Item], transforms: list[ViewTransform]
+    ) -> Float[Tensor, "b 3 h w"] | None:
+        """Draw the target's conditioning pictures, or take those that the items came with."""
+        if self.control == "none":
+            return None
+        pictures = outlines(maps[:, 0]) if self.control == "outlines" else edges(pixels)
+        for i, item in enumerate(items):
+            if item.control is not None:
+                pictures[i] = apply_transforms(item.control[None], maps[i : i + 1], transforms[i : i + 1])[0][0]
+        return pictures
+
     def _validation_picture(self, path: str) -> Item:
         image = io.load_image(path).resize((self.resolution, self.resolution))
         pixel_values = convert.to_tensor(image)
         label_map = Classical(max_regions=self.num_regions - 1)(pixel_values, None)
-        return Item(pixel_values, label_map, self.validation_prompt or "")
+        return Item(pixel_values, label_map, self.validation_prompt or "", control=pixel_values)
 
 
 class _Positions(Sampler):
@@ -209,6 +276,21 @@ def _changed_pixels(before: Float[Tensor, "b 3 h w"], after: Float[Tensor, "b 3 
     """Mark the pixels that differ, and their neighbours: resampling mixes a pixel with the ones beside it."""
     differs = (before != after).any(1, keepdim=True).float()
     return F.max_pool2d(differs, 3, stride=1, padding=1)[:, 0].bool()
+
+
+def _pictures(items: list[Item]) -> tuple[Float[Tensor, "b 3 h w"], Int[Tensor, "b h w"]]:
+    maps = [item.label_map for item in items if item.label_map is not None]
+    assert len(maps) == len(items), "segment the items first"
+    return torch.stack([item.pixel_values for item in items]), torch.stack(maps)
+
+
+def _known(value: Tensor | None, shape: tuple[int, ...], unknown: float | int) -> Tensor:
+    return torch.full(shape, unknown) if value is None else value
+
+
+def _stack_cameras(cameras: list[Tensor | None]) -> Float[Tensor, "b 12"]:
+    """Stack relative cameras; an item without one (an extra validation picture) is its own target, seen by one camera."""
+    return torch.stack([torch.eye(3, 4).flatten() if camera is None else camera for camera in cameras])
 
 
 def _one_thread(worker: int) -> None:

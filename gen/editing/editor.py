@@ -15,7 +15,6 @@ from gen.editing.framing import frame_image, frame_regions, framed_size, paste_c
 from gen.editing.operations import regions_present
 from gen.editing.plan import EditPlan, apply
 from gen.editing.preserve import changed_area, composite
-from gen.models.source_context import SourceContext
 from gen.regions import RegionLatents, RegionPose, Regions
 
 if TYPE_CHECKING:
@@ -168,7 +167,7 @@ def _paint(
     painted = pipeline.decode(
         after,
         prompt=plan.prompt,
-        context=SourceContext(pixel_values.to(changed.device), ~changed) if pipeline.config.source_context else None,
+        context=pipeline.surroundings(pixel_values, changed),
         num_inference_steps=plan.num_inference_steps,
         guidance_scale=plan.guidance_scale,
         generator=torch.Generator().manual_seed(plan.seed),

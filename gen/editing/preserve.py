@@ -29,7 +29,7 @@ def changed_area(
     may be covered by the new box.
 
     Args:
-        regions: the masks before the edit.
+        regions: the masks before the edit; slots that only the latents have (added by `refine`) cover no pixel.
         before: latents before the edit.
         after: latents after the edit; the same slots.
         margin: as a share of the region's larger side.
@@ -37,7 +37,8 @@ def changed_area(
     """
     height, width = regions.masks.shape[-2:]
     changed = _changed_regions(before, after)
-    old_mask, old_box = regions.masks & before.valid[..., None, None], _painted_boxes(before, height, width)
+    masks = F.pad(regions.masks, (0, 0, 0, 0, 0, before.valid.shape[1] - regions.masks.shape[1]))
+    old_mask, old_box = masks & before.valid[..., None, None], _painted_boxes(before, height, width)
     new_box = _painted_boxes(after, height, width)
     side = torch.maximum(before.pose.size * before.valid[..., None], after.pose.size * after.valid[..., None]).amax(-1)
     wide, near = torch.zeros_like(regions.masks[:, 0]), torch.zeros_like(regions.masks[:, 0])

@@ -11,11 +11,11 @@ from tqdm import tqdm
 
 from gen.editing import operations
 from gen.editing.preserve import changed_area, composite
+from gen.editing.refine import Refinement, refine
 from gen.evaluation import region_metrics
 from gen.evaluation.counterfactuals import Cases
 from gen.evaluation.image_metrics import mean_colour, psnr
 from gen.models.pipeline import RegionPipeline
-from gen.models.source_context import SourceContext
 from gen.regions import RegionLatents, concatenate
 
 _CENTROID_LIMIT = 0.05  # of the width
@@ -41,16 +41,33 @@ class Edited:
     changed: Bool[Tensor, "b h w"]
 
 
-def run_edits(pipeline: RegionPipeline, cases: Cases, num_inference_steps: int = 4, seed: int = 0, batch_size: int = 16) -> Edited:
+def run_edits(
+    pipeline: RegionPipeline,
+    cases: Cases,
+    num_inference_steps: int = 4,
+    seed: int = 0,
+    batch_size: int = 16,
+    refinement: Refinement | None = None,
+) -> Edited:
     """Reconstruct every case from its latents alone, make its move, and make its removal.
 
     The edits are the ones a user makes: `move` by the case's shift, `resize` by the case's perspective factor, and `remove`.
+
+    Args:
+        pipeline: what is judged.
+        cases: the scenes and their truth.
+        num_inference_steps: of denoising.
+        seed: of the noise.
+        batch_size: pictures at once.
+        refinement: of the latents before they are painted or edited; None for none.
     """
     columns: list[list[Tensor]] = [[], [], [], [], []]
     for start in tqdm(range(0, len(cases.specs), batch_size), desc="edits", unit="batch"):
         rows = slice(start, start + batch_size)
         source, regions = cases.source[rows], cases.regions[rows]
         latents = pipeline.encode(source, regions)
+        if refinement is not None:
+            latents = refine(pipeline, source, latents, refinement)
         moves, removals = [], []
         for i, number in enumerate(range(start, start + len(source))):
             region = cases.move.region[number]
@@ -72,7 +89,7 @@ def _edit(
     pipeline: RegionPipeline, source: Tensor, regions, before: RegionLatents, after: RegionLatents, steps: int, generator: torch.Generator
 ) -> tuple[Float[Tensor, "b 3 h w"], Bool[Tensor, "b h w"]]:
     changed = changed_area(regions, before.to("cpu"), after.to("cpu"))
-    context = SourceContext(source, ~changed) if pipeline.config.source_context else None
+    context = pipeline.surroundings(source, changed)
     painted = pipeline.decode(after, context=context, num_inference_steps=steps, generator=generator).cpu()
     return painted, changed
 

@@ -43,7 +43,6 @@ class Evaluation:
         from gen.models.pipeline import RegionPipeline
 
         pipeline = RegionPipeline.from_pretrained(pipeline_folder, device=self.device)
-        pipeline.set_progress_bar_config(disable=True)
         scene_seed = HELD_OUT_SEED if self.scene_seed is None else self.scene_seed
         cases = build_cases(self.num_scenes, pipeline.resolution, pipeline.num_regions, self.preset, scene_seed)
         edited = run_edits(pipeline, cases, self.num_inference_steps, self.seed)

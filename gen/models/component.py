@@ -6,13 +6,15 @@ import functools
 import inspect
 import json
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from gen.artefact import ArtefactError
+
+Part = TypeVar("Part", bound=nn.Module)  # not Self, which beartype refuses on a method
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -64,9 +66,21 @@ class Component(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(json.dumps(self.architecture(), indent=2, sort_keys=True) + "\n")
         save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / WEIGHTS, {"format": "pt"})
+        for place, part in self._parts(folder):
+            part.save_files(place)
+
+    def save_files(self, folder: Path) -> None:
+        """Write what is neither weights nor architecture, such as a tokenizer, into `folder`, which need not exist yet."""
+
+    def load_files(self, folder: Path) -> None:
+        """Read what `save_files` wrote."""
+
+    def _parts(self, folder: Path) -> list[tuple[Path, Component]]:
+        """Return this component and those inside it, each with the folder of its files."""
+        return [(folder.joinpath(*name.split(".")), part) for name, part in self.named_modules() if isinstance(part, Component)]
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> Self:
+    def from_pretrained(cls: type[Part], folder: str | Path) -> Part:
         """Build what `save_pretrained` wrote, in fp32, in evaluation mode.
 
         Raises:
@@ -85,6 +99,8 @@ class Component(nn.Module):
         if not isinstance(component, cls):
             raise ArtefactError(f"{folder / 'config.json'}: is a {type(component).__name__}, not a {cls.__name__}")
         load_weights(component, state, folder / WEIGHTS)
+        for place, part in component._parts(folder):
+            part.load_files(place)
         return component.eval()
 
 

@@ -18,12 +18,15 @@ class ContextErasing:
         region: probability, for every region, that its box is erased.
         max_boxes: most random boxes erased besides.
         margin: (least, most) by which a region's box grows on every side, as a share of its size.
+        changed: erase the pixels that the edit changes. False shows the decoder the whole source picture, as models that concatenate
+            it do (InstructPix2Pix, Brooks et al. 2023, arXiv 2211.09800); the boxes are then erased with the probabilities above only.
     """
 
     everything: float = 0.5
     region: float = 0.5
     max_boxes: int = 2
     margin: tuple[float, float] = (0.1, 0.5)
+    changed: bool = True
 
     def known(
         self, boxes: Float[Tensor, "n 4"], erased: Bool[Tensor, " n"], changed: Bool[Tensor, "h w"], generator: torch.Generator
@@ -33,7 +36,7 @@ class ContextErasing:
         Args:
             boxes: (left, top, right, bottom) in image units; the first is the background's.
             erased: regions whose box must be erased.
-            changed: pixels that must be erased.
+            changed: pixels that the edit changes; erased unless `self.changed` is False.
             generator: of this sample.
         """
         height, width = changed.shape
@@ -41,7 +44,7 @@ class ContextErasing:
         everything, count = draws[0], int(draws[1] * (self.max_boxes + 1))
         if everything < self.everything:
             return torch.zeros_like(changed)
-        known = ~changed
+        known = ~changed if self.changed else torch.ones_like(changed)
         region_draws, box_draws = draws[2 : 2 + 2 * len(boxes)], draws[2 + 2 * len(boxes) :]
         for i, (left, top, right, bottom) in enumerate(boxes.tolist()):
             if i == 0 or right <= left:

@@ -1,4 +1,4 @@
-"""ConvBackbone: the small image network, trained from scratch, whose features the regions are pooled from."""
+"""ImageBackbone: the network whose features the regions are pooled from; ConvBackbone, the small one that is trained from scratch."""
 
 from __future__ import annotations
 
@@ -8,30 +8,62 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from gen.models.component import Component
 
-class ConvBackbone(nn.Module):
-    """Map an image to a grid of features at a quarter of its resolution.
+COORDINATE_CHANNELS = 2
+IN_CHANNELS = (4, 4 + COORDINATE_CHANNELS)
 
-    Args:
-        in_channels: of the image.
-        width: d, channels of the features; a multiple of 16.
-        depth: residual blocks at the final resolution.
+
+class ImageBackbone(Component):
+    """Map an image to square grids of features, one for each chosen layer.
+
+    The image's channels are RGB in [-1, 1] (0 where unknown), 1 where the pixel is known else 0, and, with 6 of them, the pixel's place
+    (x, y) in [-1, 1]. Whatever lies beyond RGB and the mask changes nothing until it is trained.
+
+    Every backbone has `blocks`, a ModuleList of its layers or stages from the first to the last, so that the last few can be trained alone.
+
+    Attributes:
+        in_channels: c, of the image: 4, or 6 with coordinates.
+        widths: d_i, channels of each map.
+        always_trained: prefixes of parameters that are new, so that they must be trained even where the network is frozen.
     """
 
-    def __init__(self, in_channels: int = 4, width: int = 128, depth: int = 2) -> None:
+    in_channels: int
+    widths: list[int]
+    always_trained: frozenset[str] = frozenset()
+
+    def forward(self, image: Float[Tensor, "b c h w"]) -> list[Float[Tensor, "b _ _ _"]]:
+        """Return the maps [b d_i g_i g_i] of the chosen layers, from the first to the last."""
+        raise NotImplementedError
+
+
+class ConvBackbone(ImageBackbone):
+    """A few convolutions, trained from scratch: one map at a quarter of the image's resolution.
+
+    Args:
+        width: d, channels of the features; a multiple of 16.
+        depth: residual blocks at the final resolution.
+        in_channels: 4 (RGB and what is known), or 6 with coordinates, which get zero weights at first.
+    """
+
+    def __init__(self, width: int = 128, depth: int = 1, in_channels: int = 4) -> None:
         super().__init__()
+        check_in_channels(in_channels)
+        self.in_channels, self.widths = in_channels, [width]
         self.stem = nn.Conv2d(in_channels * 4, width // 2, 3, padding=1, padding_mode="replicate")
+        with torch.no_grad():
+            self.stem.weight[:, IN_CHANNELS[0] * 4 :] = 0  # pixel_unshuffle keeps a channel's four pixels together
         self.down = nn.Conv2d(width * 2, width, 1)
         self.blocks = nn.ModuleList(ResidualBlock(width) for _ in range(depth))
         self.norm = CellNorm(width)
 
-    def forward(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d g2 g3"]:
-        """Return features; the sides of `image` must be multiples of 4."""
+    def forward(self, image: Float[Tensor, "b c h w"]) -> list[Float[Tensor, "b _ _ _"]]:
+        """Return one map; the sides of `image` must be multiples of 4."""
         hidden = F.silu(self.stem(F.pixel_unshuffle(image, 2)))
         hidden = self.down(F.pixel_unshuffle(hidden, 2))
         for block in self.blocks:
             hidden = block(hidden)
-        return self.norm(hidden)
+        return [self.norm(hidden)]
 
 
 class CellNorm(nn.LayerNorm):
@@ -56,6 +88,19 @@ class ResidualBlock(nn.Module):
         for norm, conv in zip(self.norms, self.convs, strict=True):
             change = conv(F.silu(norm(change)))
         return hidden + change
+
+
+def check_in_channels(in_channels: int) -> None:
+    """Refuse a number of image channels that no region encoder gives.
+
+    Raises:
+        ValueError: if it is neither 4 nor 6.
+    """
+    if in_channels not in IN_CHANNELS:
+        raise ValueError(
+            f"model.region_encoder.backbone.in_channels={in_channels}: a backbone sees RGB and what is known (4 channels), "
+            "or these and the coordinates (6); give 4 or 6"
+        )
 
 
 def fourier_features(values: Float[Tensor, "... k"], octaves: int) -> Float[Tensor, "... f"]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -11,6 +9,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+
+from gen.models.pretrained_folder import load_network, pretrained_folder
 
 
 class LatentSpace(Protocol):
@@ -64,6 +64,8 @@ class PixelSpace(nn.Module):
 class AutoencoderSpace(nn.Module):
     """The scaled latents of a frozen diffusers autoencoder (`AutoencoderKL` or `AutoencoderTiny`).
 
+    An `AutoencoderTiny` is trained to give the scaled latents of the `AutoencoderKL` that it imitates, so its own factor is 1.
+
     Args:
         vae: the autoencoder; its weights are frozen here.
     """
@@ -73,22 +75,23 @@ class AutoencoderSpace(nn.Module):
         self.vae: Any = vae.requires_grad_(False).eval()
         self.channels = vae.config.latent_channels
         self.downscale = 2 ** (len(getattr(vae.config, "block_out_channels", None) or vae.config.encoder_block_out_channels) - 1)
+        self._shift = getattr(vae.config, "shift_factor", None) or 0.0
 
     @staticmethod
-    def from_folder(folder: str | Path) -> AutoencoderSpace:
-        """Load an autoencoder from a local diffusers folder.
+    def from_pretrained(weights: str) -> AutoencoderSpace:
+        """Load an autoencoder.
+
+        Args:
+            weights: folder or hub name, of the autoencoder or of a model that has one in vae/.
 
         Raises:
-            ValueError: if the folder does not hold an `AutoencoderTiny` or an `AutoencoderKL`.
+            ArtefactError: if it holds neither an `AutoencoderTiny` nor an `AutoencoderKL`, or weights that do not fit exactly.
         """
         from diffusers import AutoencoderKL, AutoencoderTiny
 
-        config = Path(folder) / "config.json"
-        kind = json.loads(config.read_text()).get("_class_name") if config.is_file() else None
-        known = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
-        if kind not in known:
-            raise ValueError(f"autoencoder={folder}: its config.json names {kind!r}; give a folder of {' or '.join(known)}")
-        return AutoencoderSpace(known[kind].from_pretrained(folder, local_files_only=True))
+        folder = pretrained_folder(weights, ("vae", ""), "autoencoder")
+        folder = folder / "vae" if (folder / "vae").is_dir() else folder
+        return AutoencoderSpace(load_network(folder, {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}))
 
     def train(self, mode: bool = True) -> AutoencoderSpace:
         """Stay in evaluation mode: the autoencoder is never trained here."""
@@ -96,15 +99,15 @@ class AutoencoderSpace(nn.Module):
 
     @torch.no_grad()
     def encode(self, pixel_values: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c g2 g3"]:
-        """Return the mode of the posterior, times the autoencoder's scaling factor."""
+        """Return the mode of the posterior, shifted and scaled to about unit range."""
         encoded = self.vae.encode(pixel_values)
         latents = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
-        return latents * self.vae.config.scaling_factor
+        return (latents - self._shift) * self.vae.config.scaling_factor
 
     @torch.no_grad()
     def decode(self, latents: Float[Tensor, "b c g2 g3"]) -> Float[Tensor, "b 3 h w"]:
-        """Decode scaled latents."""
-        return self.vae.decode(latents / self.vae.config.scaling_factor).sample.clamp(-1, 1)
+        """Decode shifted and scaled latents."""
+        return self.vae.decode(latents / self.vae.config.scaling_factor + self._shift).sample.clamp(-1, 1)
 
     def unfold(self, latents: Float[Tensor, "b c g2 g3"]) -> Float[Tensor, "b c g2 g3"]:
         """Return the latents: a cell is their finest place."""

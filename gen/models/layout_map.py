@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from gen.models.component import Component
 from gen.models.image_backbone import fourier_features
 from gen.regions import RegionLatents, cell_centres
 
@@ -15,7 +16,7 @@ _OCTAVES = 3
 _EDGE_CELLS = 1.0  # how far a box reaches out softly, in cells
 
 
-class LayoutMap(nn.Module):
+class LayoutMap(Component):
     """Let each cell read what the regions there look like at that place of their own frame.
 
     For a region and a cell, an MLP maps (tokens, the cell's coordinates in the region's own box) to channels; they are weighted by a
@@ -26,13 +27,18 @@ class LayoutMap(nn.Module):
         width: d, of the tokens.
         channels: of the map.
         oversampling: places a cell and axis at which the regions are read; more than one tells shape inside a cell.
+
+    Raises:
+        ValueError: if the channels do not divide among the places.
     """
 
-    def __init__(self, num_queries: int, width: int, channels: int = 64, oversampling: int = 1) -> None:
+    def __init__(self, num_queries: int = 2, width: int = 128, channels: int = 64, oversampling: int = 1) -> None:
         super().__init__()
-        if channels % oversampling**2:
-            raise ValueError(f"layout channels={channels} do not divide by oversampling**2={oversampling**2}")
-        self.channels, self.oversampling = channels, oversampling
+        if channels < 1 or oversampling < 1 or channels % oversampling**2:
+            raise ValueError(
+                f"model.conditioner.layout.channels={channels} is no positive multiple of oversampling**2={oversampling**2}; set another"
+            )
+        self.num_queries, self.width, self.channels, self.oversampling = num_queries, width, channels, oversampling
         self.from_place = nn.Linear(2 + 4 * _OCTAVES, width)
         self.from_tokens = nn.Linear(num_queries * width, 2 * width)
         self.middle = nn.Linear(width, width)
@@ -43,7 +49,8 @@ class LayoutMap(nn.Module):
         side = grid * self.oversampling
         points = latents.pose.own_coordinates(cell_centres(side, side, latents.tokens.device))
         scale, shift = self.from_tokens(latents.tokens.flatten(2))[:, :, None].chunk(2, -1)
-        hidden = F.silu(self.from_place(fourier_features(points.clamp(-1, 1), _OCTAVES)) * (1 + scale) + shift)
+        place = fourier_features(points.clamp(-1, 1), _OCTAVES).to(self.from_place.weight.dtype)
+        hidden = F.silu(self.from_place(place) * (1 + scale) + shift)
         values = self.out(F.silu(self.middle(hidden)))
         weights = self._weights(points, latents, grid)
         image = (values * weights[..., None]).sum(1).mT.unflatten(-1, (side, side))

@@ -4,30 +4,49 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
-from jaxtyping import Float
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    ControlNetModel,
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    UNet2DConditionModel,
+)
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gen.artefact import ArtefactError, verify_folder, write_folder
-from gen.models.conditioner import Conditioner
+from gen.models.attention import attach_attention
+from gen.models.component import Component
+from gen.models.conditioner import Conditioner, Conditioning
+from gen.models.heads import Heads
 from gen.models.latent_space import AutoencoderSpace, LatentSpace, PixelSpace
+from gen.models.noise_process import NoiseProcess
+from gen.models.pretrained_backbone import TransformersBackbone
 from gen.models.region_encoder import RegionEncoder
 from gen.models.source_context import SourceContext
+from gen.models.source_pose_encoder import SourcePoseEncoder
+from gen.models.timm_backbone import TimmBackbone
 from gen.models.unet import denoise
 from gen.regions import RegionLatents, RegionPose, Regions
 
 # A folder is data: only these classes are ever built from one, whatever its model_index.json says.
-_COMPONENTS = {
-    "region_encoder": (RegionEncoder,),
+_REQUIRED = {
+    "region_encoder": (RegionEncoder, SourcePoseEncoder),
     "conditioner": (Conditioner,),
     "unet": (UNet2DConditionModel,),
-    "scheduler": (DDIMScheduler,),
-    "vae": (AutoencoderKL, AutoencoderTiny),
+    "scheduler": (DDIMScheduler, DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler),
 }
+_OPTIONAL = {"vae": (AutoencoderKL, AutoencoderTiny), "heads": (Heads,), "controlnet": (ControlNetModel,)}
+_SETTINGS = ("source_context", "grid_channels", "num_regions")
 _PICKLES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
+_BACKBONES = (TransformersBackbone, TimmBackbone)  # imported so that a region encoder's folder may name them
+
+ContextKind = Literal["none", "unchanged", "whole"]
 
 
 def shipped_folder() -> Path:
@@ -35,7 +54,7 @@ def shipped_folder() -> Path:
     return Path(__file__).resolve().parents[1] / "weights" / "scenes64"
 
 
-class RegionPipeline(DiffusionPipeline):
+class RegionPipeline:
     """Encode a picture's regions into latents, and paint latents into a picture.
 
     Args:
@@ -44,37 +63,64 @@ class RegionPipeline(DiffusionPipeline):
         unet: the decoder.
         scheduler: of the sampling.
         vae: autoencoder of a latent-space model; None for pixel space.
-        source_context: whether the decoder looks at an edited picture's surroundings.
+        heads: predictions from the tokens, such as an object's class; None for none.
+        controlnet: the branch that reads a conditioning picture; None for none.
+        source_context: what the decoder sees of an edited picture: nothing, what the edit cannot change, or all of it.
+        grid_channels: whether the decoder is told the coordinates of its cells.
         num_regions: most regions a picture is cut into, background included, when the pipeline's users segment.
+        attention: how attention is computed, see `attach_attention`.
     """
-
-    _optional_components = ["vae"]
 
     def __init__(
         self,
-        region_encoder: RegionEncoder,
+        region_encoder: Component,
         conditioner: Conditioner,
         unet: UNet2DConditionModel,
-        scheduler: DDIMScheduler,
+        scheduler: Any,
         vae: AutoencoderKL | AutoencoderTiny | None = None,
-        source_context: bool = True,
+        heads: Heads | None = None,
+        controlnet: ControlNetModel | None = None,
+        source_context: ContextKind = "unchanged",
+        grid_channels: bool = False,
         num_regions: int = 6,
+        attention: Literal["sdpa", "xformers", "flash"] = "sdpa",
     ) -> None:
-        super().__init__()
-        self.register_modules(region_encoder=region_encoder, conditioner=conditioner, unet=unet, scheduler=scheduler, vae=vae)
-        self.register_to_config(source_context=source_context, num_regions=num_regions)
+        self.region_encoder: Any = region_encoder
+        self.conditioner, self.unet, self.scheduler, self.vae = conditioner, unet, scheduler, vae
+        self.heads, self.controlnet = heads, controlnet
+        self.source_context, self.grid_channels, self.num_regions = source_context, grid_channels, num_regions
         patch_size = int((unet.config.out_channels / 3) ** 0.5)
         self.latent_space: LatentSpace = AutoencoderSpace(vae) if vae is not None else PixelSpace(patch_size)
+        self.noise = NoiseProcess(scheduler)
+        conditioner.fit_to(unet)
+        for network in filter(None, (unet, controlnet)):
+            attach_attention(network, attention)
+
+    @property
+    def components(self) -> dict[str, Any]:
+        """The parts that the folder holds, by name."""
+        parts = {name: getattr(self, name) for name in (*_REQUIRED, *_OPTIONAL)}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parts are."""
+        return next(self.unet.parameters()).device
 
     @property
     def resolution(self) -> int:
         """Side of the square pictures, in pixels."""
         return self.unet.config.sample_size * self.latent_space.downscale
 
-    @property
-    def num_regions(self) -> int:
-        """Most regions of a picture, background included."""
-        return self.config.num_regions
+    def modules(self) -> list[torch.nn.Module]:
+        """Return the parts that are networks."""
+        return [part for part in self.components.values() if isinstance(part, torch.nn.Module)]
+
+    def to(self, target: torch.device | str | torch.dtype) -> RegionPipeline:
+        """Move every part to a device, or change its dtype."""
+        for part in self.modules():
+            part.to(target)
+        return self
 
     @torch.no_grad()
     def encode(self, pixel_values: Float[Tensor, "b 3 h w"], regions: Regions) -> RegionLatents:
@@ -96,6 +142,18 @@ class RegionPipeline(DiffusionPipeline):
         tokens = self.region_encoder(pixel_values.to(self.device), regions)
         return RegionLatents(tokens, RegionPose.from_regions(regions), regions.valid)
 
+    def surroundings(self, pixel_values: Float[Tensor, "b 3 h w"], changed: Bool[Tensor, "b h w"]) -> SourceContext | None:
+        """Return what the decoder may see of a picture while it is edited; None for a pipeline without source context.
+
+        Args:
+            pixel_values: the picture before the edit, in [-1, 1].
+            changed: what the edit may change.
+        """
+        if self.source_context == "none":
+            return None
+        known = torch.ones_like(changed) if self.source_context == "whole" else ~changed
+        return SourceContext(pixel_values.to(changed.device), known)
+
     @torch.no_grad()
     def decode(
         self,
@@ -103,6 +161,8 @@ class RegionPipeline(DiffusionPipeline):
         *,
         prompt: str | list[str] | None = None,
         context: SourceContext | None = None,
+        control: Float[Tensor, "b 3 h w"] | None = None,
+        camera: Float[Tensor, "b 12"] | None = None,
         num_inference_steps: int = 4,
         guidance_scale: float = 1.0,
         generator: torch.Generator | None = None,
@@ -113,6 +173,8 @@ class RegionPipeline(DiffusionPipeline):
             latents: what is where.
             prompt: a caption for all pictures or one each; None or "" for none.
             context: the surroundings of an edit; None paints from the latents alone.
+            control: conditioning pictures in [-1, 1], for a pipeline with a ControlNet; None paints without it.
+            camera: of the view to paint relative to the picture's, see `RegionBatch.camera`, for a pipeline with a camera token.
             num_inference_steps: denoising steps.
             guidance_scale: 1 is off; more follows the latents more closely.
             generator: of the noise, on the CPU; the same state gives the same picture.
@@ -121,39 +183,77 @@ class RegionPipeline(DiffusionPipeline):
             Pixels in [-1, 1].
 
         Raises:
-            ValueError: if a context is given to a pipeline that was trained without one.
+            ValueError: if a context, a conditioning picture or a camera is given to a pipeline that was trained without.
         """
-        if context is not None and not self.config.source_context:
-            raise ValueError("context is given, but this pipeline was trained without source context; leave it out")
-        batch_size, device = latents.valid.shape[0], self.device
-        latents = latents.to(device)
-        if self.config.source_context:
-            context = (context or SourceContext.nothing(batch_size, self.resolution)).to(device)
-        captions = [prompt or ""] * batch_size if not isinstance(prompt, list) else prompt
-        conditioning = self.conditioner(latents, captions)
-        unguided = (
-            self.conditioner(latents, None, torch.ones(batch_size, dtype=torch.bool, device=device)) if guidance_scale != 1.0 else None
-        )
-        side = self.unet.config.sample_size
-        sample = torch.randn(batch_size, self.latent_space.channels, side, side, generator=generator).to(device)
-        self.scheduler.set_timesteps(num_inference_steps)
-        for timestep in self.scheduler.timesteps:
-            timesteps = timestep.expand(batch_size).to(device)
-            prediction = denoise(self.unet, sample, timesteps, conditioning, context)
-            if unguided is not None:
-                plain = denoise(self.unet, sample, timesteps, unguided, context)
-                prediction = plain + guidance_scale * (prediction - plain)
-            sample = self.scheduler.step(prediction, timestep, sample, return_dict=False)[0]
-        return self.latent_space.decode(sample)
+        batch_size, side = latents.valid.shape[0], self.unet.config.sample_size
+        if control is not None and self.controlnet is None:
+            raise ValueError("control is given, but this pipeline has no ControlNet; leave it out")
+        if camera is not None and self.conditioner.camera is None:
+            raise ValueError("camera is given, but this pipeline was trained without a camera token; leave it out")
+        told = self.condition(latents, prompt, camera=camera)
+        dropped = torch.ones(batch_size, dtype=torch.bool, device=self.device)
+        plain = self.condition(latents, None, dropped) if guidance_scale != 1.0 else None
+        context = self._context(context, batch_size)
 
-    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
+        def predict(noisy: Tensor, timesteps: Tensor) -> Tensor:
+            prediction = self.predict(noisy, timesteps, told, context, control)
+            if plain is None:
+                return prediction
+            unguided = self.predict(noisy, timesteps, plain, context, control)
+            return unguided + guidance_scale * (prediction - unguided)
+
+        noise = torch.randn(batch_size, self.latent_space.channels, side, side, generator=generator).to(self.device)
+        return self.latent_space.decode(self.noise.sample(predict, noise, num_inference_steps))
+
+    def condition(
+        self,
+        latents: RegionLatents,
+        prompt: str | list[str] | None = None,
+        dropped: Bool[Tensor, " b"] | None = None,
+        camera: Float[Tensor, "b 12"] | None = None,
+    ) -> Conditioning:
+        """Return what the decoder is told of latents, a prompt and a camera; `dropped` samples are told nothing of their regions."""
+        batch_size = latents.valid.shape[0]
+        captions = list(prompt) if isinstance(prompt, list) else [prompt or ""] * batch_size
+        camera = None if camera is None else camera.to(self.device)
+        return self.conditioner(latents.to(self.device), self.unet.config.sample_size, captions, dropped, camera=camera)
+
+    def predict(
+        self,
+        noisy: Float[Tensor, "b c g g"],
+        timesteps: Tensor,
+        conditioning: Conditioning,
+        context: SourceContext | None = None,
+        control: Float[Tensor, "b 3 h w"] | None = None,
+    ) -> Float[Tensor, "b c g g"]:
+        """Return the decoder's prediction at one noise level."""
+        context = self._context(context, noisy.shape[0])
+        side = self.resolution
+        coordinates = picture_coordinates(noisy.shape[0], side, noisy.device) if self.grid_channels else None
+        branch = self.controlnet if control is not None else None
+        control = None if control is None else control.to(noisy.device)
+        return denoise(self.unet, noisy, timesteps, conditioning, context, coordinates=coordinates, control=control, controlnet=branch)
+
+    def _context(self, context: SourceContext | None, batch_size: int) -> SourceContext | None:
+        if self.source_context == "none":
+            if context is not None:
+                raise ValueError("context is given, but this pipeline was trained without source context; leave it out")
+            return None
+        return (context or SourceContext.nothing(batch_size, self.resolution)).to(self.device)
+
+    def save_pretrained(self, save_directory: str | Path) -> None:
         """Write the folder whole or not at all, with checksums; safetensors and JSON only, and no path of this machine."""
 
         def write(folder: Path) -> None:
-            super(RegionPipeline, self).save_pretrained(folder, safe_serialization=True, **kwargs)
+            index: dict[str, Any] = {"_class_name": type(self).__name__}
+            for name, part in self.components.items():
+                part.save_pretrained(folder / name)
+                index[name] = [type(part).__module__.split(".")[0], type(part).__name__]
+            index |= {name: getattr(self, name) for name in _SETTINGS}
+            (folder / "model_index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
             for path in folder.rglob("*.json"):
                 config = json.loads(path.read_text())
-                if config.pop("_name_or_path", None) is not None:  # where diffusers loaded a part from
+                if isinstance(config, dict) and config.pop("_name_or_path", None) is not None:  # where diffusers loaded a part from
                     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
         write_folder(Path(save_directory), write)
@@ -178,17 +278,31 @@ class RegionPipeline(DiffusionPipeline):
                 )
         index = json.loads((folder / "model_index.json").read_text())
         parts = {}
-        for name, allowed in _COMPONENTS.items():
+        for name, allowed in (_REQUIRED | _OPTIONAL).items():
             class_name = (index.get(name) or [None, None])[1]
-            if class_name is None and name in cls._optional_components:
+            if class_name is None and name in _OPTIONAL:
                 continue
             known = {candidate.__name__: candidate for candidate in allowed}
             if class_name not in known:
                 raise ArtefactError(f"{folder / 'model_index.json'}: {name} is {class_name!r}; a region pipeline has {' or '.join(known)}")
-            weights = {"use_safetensors": True} if issubclass(known[class_name], torch.nn.Module) else {}
-            parts[name] = known[class_name].from_pretrained(folder / name, local_files_only=True, **weights)
-        for part in parts.values():
-            if isinstance(part, torch.nn.Module):
-                part.float().eval()
-        settings = {key: index[key] for key in ("source_context", "num_regions") if key in index}
+            parts[name] = _load(known[class_name], folder / name)
+        settings = {name: index[name] for name in _SETTINGS if name in index}
+        if settings.get("source_context", "none") not in get_args(ContextKind):
+            raise ArtefactError(
+                f"{folder / 'model_index.json'}: source_context is {settings['source_context']!r}; it is one of {get_args(ContextKind)}"
+            )
         return cls(**parts, **settings).to(device)
+
+
+def picture_coordinates(batch_size: int, side: int, device: torch.device | str = "cpu") -> Float[Tensor, "b 2 h w"]:
+    """Return the (x, y) of every pixel's centre in [-1, 1]: what `View.coordinates` is without augmentation."""
+    ticks = (torch.arange(side, device=device) * 2 + 1) / side - 1
+    return torch.stack([ticks.expand(side, side), ticks[:, None].expand(side, side)]).expand(batch_size, -1, -1, -1)
+
+
+def _load(kind: Any, folder: Path) -> Any:
+    if issubclass(kind, Component):
+        return kind.from_pretrained(folder)
+    weights = {"use_safetensors": True} if issubclass(kind, torch.nn.Module) else {}
+    part = kind.from_pretrained(folder, local_files_only=True, **weights)
+    return part.float().eval() if isinstance(part, torch.nn.Module) else part

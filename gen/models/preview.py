@@ -10,7 +10,6 @@ from jaxtyping import Bool
 from PIL.Image import Image
 from torch import Tensor
 
-from gen.models.source_context import SourceContext
 from gen.regions import RegionLatents
 from image_utils import convert, draw, grid
 
@@ -51,11 +50,11 @@ def preview_pictures(pipeline: RegionPipeline, batch: RegionBatch, num_inference
 def _paint(
     pipeline: RegionPipeline, latents: RegionLatents, batch: RegionBatch, changed: Bool[Tensor, "b h w"] | None, steps: int
 ) -> Tensor:
-    context = None
-    if changed is not None and pipeline.config.source_context:
-        context = SourceContext(batch.source.pixel_values, ~changed)
+    context = None if changed is None else pipeline.surroundings(batch.source.pixel_values, changed)
+    control = batch.control if pipeline.controlnet is not None else None
     generator = torch.Generator().manual_seed(0)
-    return pipeline.decode(latents, prompt=list(batch.captions), context=context, num_inference_steps=steps, generator=generator)
+    prompt = list(batch.captions)
+    return pipeline.decode(latents, prompt=prompt, context=context, control=control, num_inference_steps=steps, generator=generator)
 
 
 def _boxes(before: RegionLatents, after: RegionLatents, batch: RegionBatch) -> Bool[Tensor, "b h w"]:

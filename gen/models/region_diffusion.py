@@ -1,32 +1,38 @@
-"""RegionDiffusion: encoder, conditioner and decoder together, as they are trained."""
+"""RegionDiffusion: encoder, conditioner, decoder and heads together, as they are trained."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gen import losses
 from gen.losses import LossTerms, LossWeights
-from gen.models.conditioner import Conditioner
+from gen.models.attention import attach_attention
+from gen.models.collapse import token_statistics
+from gen.models.component import Component
+from gen.models.conditioner import Conditioner, Conditioning
+from gen.models.decoder import Decoder
 from gen.models.erasing import ContextErasing, drop_regions
-from gen.models.latent_space import AutoencoderSpace, PixelSpace
-from gen.models.region_encoder import RegionEncoder
-from gen.models.source_context import SourceContext
-from gen.models.unet import CpuTrainingAttention, denoise
+from gen.models.heads import Heads
+from gen.models.source_context import SourceContext, context_channels
+from gen.models.tuning import Tuning, apply_tuning, merged_copy, tuning_group
+from gen.models.unet import denoise
 from gen.regions import RegionLatents, Regions
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from gen.data.batch import RegionBatch
+    from gen.data.batch import RegionBatch, View
     from gen.models.pipeline import RegionPipeline
+
+_PAINTING = ("diffusion", "masked_diffusion", "per_region_diffusion", "attention_region")
 
 
 @dataclass(frozen=True)
@@ -34,124 +40,243 @@ class _Draws:
     """Everything random about a batch; a function of its seeds alone."""
 
     noise: Float[Tensor, "b c g2 g3"]
-    timesteps: Int[Tensor, " b"]
+    levels: Float[Tensor, " b"]
     region_dropped: Bool[Tensor, "b n"]
     similarity_dropped: Bool[Tensor, "b n"]
     conditioning_dropped: Bool[Tensor, " b"]
     text_dropped: Bool[Tensor, " b"]
     known: Bool[Tensor, "b h w"]
+    layer_dropped: Bool[Tensor, "b k"]
 
 
 class RegionDiffusion(nn.Module):
     """Train a decoder to paint the target view from the source view's latents and the target's poses.
 
     Args:
-        region_encoder: image and regions -> tokens.
+        region_encoder: image and regions -> tokens: a `RegionEncoder` or a `SourcePoseEncoder`.
         conditioner: latents -> what the decoder is told.
-        unet: the decoder.
-        scheduler: a diffusers noise scheduler; its prediction type says what the decoder predicts.
-        latent_space: where diffusion happens.
+        decoder: U-Net, noise and the space in which it works.
+        heads: what else is predicted from the tokens; None for nothing.
         context_erasing: how the source context is erased; None trains a decoder without source context.
+        grid_channels: tell the decoder the coordinates of its cells, as the augmentation warps them.
+        controlnet: train a ControlNet branch that reads the batch's conditioning picture.
+        attention: how attention is computed, see `attach_attention`.
         loss_weights: of the losses.
+        similarity: the other copy of an object that its tokens shall equal: the same view with other neighbours erased, or the target view,
+            which is another augmentation, frame, camera or twin, as the dataset pairs them.
+        similarity_stop_gradient: let only the first copy's tokens move, against collapse.
+        encoder_tuning: what of the region encoder is trained, and when.
+        backbone_tuning: the same of its backbone.
+        decoder_tuning: the same of the U-Net.
         region_dropout: probability that an object is erased from the encoder's input and its tokens leave the set.
         conditioning_dropout: probability that a sample's regions are replaced by the learned null.
         text_dropout: probability that a sample's caption is left out.
+        layer_dropout: probability, for every specialised or modulated layer of the decoder, that it is told nothing of the regions.
         timestep_shift: s in t = s u / (1 + (s - 1) u) with u uniform: above 1, training sees more of the high noise levels, where the
             conditioning decides what is painted. Source: Esser et al. 2024, arXiv 2403.03206, eq. 23.
+        resolution: side of the pictures, in pixels.
         num_regions: n that the pipeline's users cut a picture into.
         preview_steps: denoising steps of the validation pictures.
+
+    Raises:
+        ValueError: if a value is out of range, or parts do not fit each other.
     """
 
     def __init__(
         self,
-        region_encoder: RegionEncoder,
+        region_encoder: Component,
         conditioner: Conditioner,
-        unet: Any,
-        scheduler: Any,
-        latent_space: PixelSpace | AutoencoderSpace,
+        decoder: Decoder,
+        heads: Heads | None = None,
         context_erasing: ContextErasing | None = None,
+        grid_channels: bool = False,
+        controlnet: bool = False,
+        attention: Literal["sdpa", "xformers", "flash"] = "sdpa",
         loss_weights: LossWeights = LossWeights(),  # noqa: B008 (frozen)
+        similarity: Literal["kept_subsets", "target_view"] = "kept_subsets",
+        similarity_stop_gradient: bool = True,
+        encoder_tuning: Tuning = Tuning(),  # noqa: B008
+        backbone_tuning: Tuning = Tuning(),  # noqa: B008
+        decoder_tuning: Tuning = Tuning(),  # noqa: B008
         region_dropout: float = 0.1,
         conditioning_dropout: float = 0.1,
         text_dropout: float = 0.5,
+        layer_dropout: float = 0.0,
         timestep_shift: float = 3.0,
+        resolution: int = 64,
         num_regions: int = 6,
         preview_steps: int = 4,
     ) -> None:
         super().__init__()
-        for name, value in (
-            ("region_dropout", region_dropout),
-            ("conditioning_dropout", conditioning_dropout),
-            ("text_dropout", text_dropout),
-        ):
+        probabilities = {"region_dropout": region_dropout, "conditioning_dropout": conditioning_dropout}
+        for name, value in (probabilities | {"text_dropout": text_dropout, "layer_dropout": layer_dropout}).items():
             if not 0 <= value <= 1:
                 raise ValueError(f"model.{name}={value} is not a probability in [0, 1]")
-        self.region_encoder, self.conditioner, self.unet, self.latent_space = region_encoder, conditioner, unet, latent_space
-        self.scheduler = scheduler
-        self.context_erasing, self.loss_weights = context_erasing, loss_weights
+        self.region_encoder: Any = region_encoder
+        self.conditioner, self.decoder, self.heads = conditioner, decoder, heads
+        self.context_erasing, self.grid_channels = context_erasing, grid_channels
+        self.loss_weights, self.similarity, self.similarity_stop_gradient = loss_weights, similarity, similarity_stop_gradient
         self.region_dropout, self.conditioning_dropout, self.text_dropout = region_dropout, conditioning_dropout, text_dropout
-        self.timestep_shift = timestep_shift
+        self.layer_dropout, self.timestep_shift = layer_dropout, timestep_shift
         self.num_regions, self.preview_steps = num_regions, preview_steps
-        self.unet.set_attn_processor(CpuTrainingAttention())
+        self.attention = attention
+        self._connect(resolution)
+        self.controlnet = self._control_branch() if controlnet else None
+        self.encoder_tuning, self.backbone_tuning, self.decoder_tuning = encoder_tuning, backbone_tuning, decoder_tuning
+        self._tune()
+
+    def _connect(self, resolution: int) -> None:
+        """Give the decoder the input channels that the other parts need."""
+        for name in ("width", "num_queries"):
+            own, theirs = getattr(self.conditioner, name), getattr(self.region_encoder, name)
+            if own != theirs:
+                raise ValueError(f"model.conditioner.{name}={own} but model.region_encoder.{name}={theirs}; they must be equal")
+        unet, space = self.decoder.unet, self.decoder.latent_space
+        if self.decoder.image_channels:
+            raise ValueError(
+                f"model.decoder: this U-Net reads {self.decoder.image_channels} channels of a source picture's latents beside the noisy "
+                "ones; give weights without them: here model.context_erasing shows the source picture"
+            )
+        multiple = space.downscale * 2 ** (len(unet.config.block_out_channels) - 1)
+        if resolution % multiple:
+            raise ValueError(f"resolution={resolution} is not a multiple of {multiple}: {space.downscale} pixels a cell x levels")
+        grid = resolution // space.downscale
+        unet.register_to_config(sample_size=grid)
+        layout = self.conditioner.layout.channels if self.conditioner.layout is not None else 0
+        context = context_channels(resolution, grid) if self.context_erasing is not None else 0
+        self.decoder.widen(layout + context + (2 if self.grid_channels else 0))
+        self.conditioner.fit_to(unet)
+        attach_attention(unet, self.attention)
+        if self.loss_weights.classes or self.loss_weights.rotation or self.loss_weights.pose:
+            if self.heads is None:
+                raise ValueError("model.loss_weights asks for classes, rotation or pose, but model.heads is null; choose model/heads=...")
+
+    def _control_branch(self) -> nn.Module:
+        from gen.models.control import control_branch
+
+        return control_branch(self.decoder.unet, self.decoder.latent_space.downscale, self.attention)
+
+    def _tune(self) -> None:
+        """Freeze or adapt the parts as their tunings say; the encoder's own layers and its backbone apart."""
+        backbone = getattr(self.region_encoder, "backbone", None)
+        own = [part for name, part in self.region_encoder.named_children() if name != "backbone"]
+        if self.encoder_tuning.parts not in ("all", "none"):
+            raise ValueError(
+                f"model.encoder_tuning.parts={self.encoder_tuning.parts}; only all or none: a backbone has model.backbone_tuning"
+            )
+        for part in own:
+            part.requires_grad_(self.encoder_tuning.parts == "all")
+        if backbone is not None:
+            apply_tuning(backbone, self.backbone_tuning)
+        apply_tuning(self.decoder.unet, self.decoder_tuning)
 
     def parameter_groups(self, learning_rate: float) -> list[dict]:
-        """Return one optimizer group: every trainable parameter at the same rate."""
-        return [{"params": [p for p in self.parameters() if p.requires_grad], "lr": learning_rate}]
+        """Return the optimizer's groups: encoder, backbone and U-Net as their tunings say, and all other parts."""
+        encoder, unet = self.region_encoder, self.decoder.unet
+        backbone = getattr(encoder, "backbone", None)
+        groups = [tuning_group(unet, self.decoder_tuning, learning_rate)]
+        taken = {id(parameter) for parameter in unet.parameters()}
+        if backbone is not None:
+            groups.append(tuning_group(backbone, self.backbone_tuning, learning_rate))
+            taken |= {id(parameter) for parameter in backbone.parameters()}
+        own = [p for p in encoder.parameters() if id(p) not in taken]
+        groups.append(tuning_group(encoder, self.encoder_tuning, learning_rate) | {"params": [p for p in own if p.requires_grad]})
+        taken |= {id(parameter) for parameter in own}
+        groups.append({"params": [p for p in self.parameters() if p.requires_grad and id(p) not in taken], "lr": learning_rate})
+        return [group for group in groups if group["params"]]
 
-    def forward(self, batch: RegionBatch) -> LossTerms:
-        """Return the losses of a batch."""
+    def forward(self, batch: RegionBatch, global_step: int = 0) -> LossTerms:
+        """Return the losses of a batch, weighted as they are at this step, and how spread out the tokens are."""
+        weights = self.loss_weights.at(global_step)
+        wanted = {name for name in weights if getattr(self.loss_weights, name)}
         draws = self._draw(batch)
         source, target = batch.source, batch.target
         kept = source.regions.valid & ~draws.region_dropped
-        tokens = self.encode_kept(source.pixel_values, source.regions, kept)
-        latents = RegionLatents(tokens, target.pose, kept & target.regions.valid)
-        conditioning = self.conditioner(latents, batch.captions, draws.conditioning_dropped, draws.text_dropped)
-        clean = self.latent_space.encode(target.pixel_values)
-        noisy = self.scheduler.add_noise(clean, draws.noise, draws.timesteps)
-        context = SourceContext(batch.context, draws.known) if self.context_erasing is not None else None
-        prediction = denoise(self.unet, noisy, draws.timesteps, conditioning, context)
-        terms = self._diffusion_terms(prediction, clean, draws, latents.valid, target.regions)
-        weights = vars(self.loss_weights)
-        if weights["feature_similarity"]:
-            others = source.regions.valid & ~draws.similarity_dropped
-            again = self.encode_kept(source.pixel_values, source.regions, others)
-            terms["feature_similarity"] = losses.feature_similarity_loss(tokens, again, kept & others)
-        return losses.combine(terms, weights)
+        tokens = self.encode_kept(source, kept)
+        terms: dict[str, Tensor] = {}
+        if wanted & set(_PAINTING):
+            terms |= self._painting_terms(batch, RegionLatents(tokens, target.pose, kept & target.regions.valid), draws, wanted)
+        terms |= self._representation_terms(batch, tokens, kept, draws, wanted)
+        total, terms = losses.combine({name: terms[name] for name in terms if name in wanted}, weights)
+        return LossTerms(total, terms | {f"tokens/{name}": value for name, value in token_statistics(tokens, kept).items()})
 
-    def encode_kept(self, pixel_values: Float[Tensor, "b 3 h w"], regions: Regions, kept: Bool[Tensor, "b n"]) -> Float[Tensor, "b n q d"]:
-        """Encode the kept regions with the pixels of all others erased."""
+    def encode_kept(self, view: View, kept: Bool[Tensor, "b n"]) -> Float[Tensor, "b n q d"]:
+        """Encode the kept regions of a view with the pixels of all others erased."""
+        regions: Regions = view.regions
         gone = regions.keep(regions.valid & ~kept).masks.any(1)
-        return self.region_encoder(pixel_values, regions.keep(kept), ~gone)
+        return self.region_encoder(view.pixel_values, regions.keep(kept), ~gone, view.coordinates)
 
-    def _diffusion_terms(
-        self, prediction: Tensor, clean: Tensor, draws: _Draws, valid: Bool[Tensor, "b n"], regions: Regions
-    ) -> dict[str, Tensor]:
-        """Return the unweighted diffusion losses that have a weight."""
-        kind = self.scheduler.config.prediction_type
-        alphas = self.scheduler.alphas_cumprod.to(clean.device)[draws.timesteps]
-        goal = {
-            "sample": lambda: clean,
-            "epsilon": lambda: draws.noise,
-            "v_prediction": lambda: self.scheduler.get_velocity(clean, draws.noise, draws.timesteps),
-        }[kind]()
-        error = losses.squared_error(self.latent_space.unfold(prediction), self.latent_space.unfold(goal))
-        weight = losses.velocity_weight(alphas, kind, self.loss_weights.largest)
-        masks = F.adaptive_avg_pool2d((regions.masks & valid[..., None, None]).float(), (error.shape[-2], error.shape[-1]))
+    def _painting_terms(self, batch: RegionBatch, latents: RegionLatents, draws: _Draws, wanted: set[str]) -> dict[str, Tensor]:
+        """Let the decoder paint the target, and return the losses of that."""
+        target, noise = batch.target, self.decoder.noise
+        clean = self.decoder.latent_space.encode(target.pixel_values)
+        noisy = noise.add_noise(clean, draws.noise, draws.levels)
+        conditioning = self.conditioner(
+            latents, noisy.shape[-1], batch.captions, draws.conditioning_dropped, draws.text_dropped,
+            layer_dropped=draws.layer_dropped if self.layer_dropout else None, camera=batch.camera,
+        )  # fmt: skip
+        if self.controlnet is not None and batch.control is None:
+            raise ValueError("model.controlnet=true, but the data have no conditioning pictures; set dataset.control=outlines or edges")
+        maps: list[Tensor] | None = [] if "attention_region" in wanted else None
+        prediction = denoise(
+            self.decoder.unet, noisy, noise.timesteps(draws.levels), conditioning,
+            SourceContext(batch.context, draws.known) if self.context_erasing is not None else None,
+            coordinates=target.coordinates if self.grid_channels else None,
+            control=batch.control if self.controlnet is not None else None, controlnet=self.controlnet, attention_maps=maps,
+        )  # fmt: skip
+        goal = noise.goal(clean, draws.noise, draws.levels)
+        unfold = self.decoder.latent_space.unfold
+        error = losses.squared_error(unfold(prediction), unfold(goal))
+        weight = noise.velocity_weight(draws.levels, self.loss_weights.largest)
+        masks = F.adaptive_avg_pool2d((target.regions.masks & latents.valid[..., None, None]).float(), (error.shape[-2], error.shape[-1]))
         union = torch.where(draws.conditioning_dropped[:, None, None], 1.0, masks.amax(1))
-        terms = {}
-        if self.loss_weights.diffusion:
-            terms["diffusion"] = losses.diffusion_loss(error, weight)
-        if self.loss_weights.masked_diffusion:
-            terms["masked_diffusion"] = losses.masked_diffusion_loss(error, weight, union)
-        if self.loss_weights.per_region_diffusion:
-            terms["per_region_diffusion"] = losses.per_region_diffusion_loss(error, weight, masks, valid)
+        terms = {
+            "diffusion": lambda: losses.diffusion_loss(error, weight),
+            "masked_diffusion": lambda: losses.masked_diffusion_loss(error, weight, union),
+            "per_region_diffusion": lambda: losses.per_region_diffusion_loss(error, weight, masks, latents.valid),
+            "attention_region": lambda: self._attention_term(maps or [], conditioning, target.regions, latents.valid, draws),
+        }
+        return {name: term() for name, term in terms.items() if name in wanted}
+
+    @staticmethod
+    def _attention_term(
+        maps: list[Tensor], conditioning: Conditioning, regions: Regions, valid: Bool[Tensor, "b n"], draws: _Draws
+    ) -> Tensor:
+        """Return the attention loss, a mean over the decoder's layers; samples that are told nothing of their regions do not count."""
+        counted = valid & ~draws.conditioning_dropped[:, None]
+        terms = [losses.attention_region_loss(attention, conditioning.token_region, regions.masks, counted) for attention in maps]
+        return torch.stack(terms).mean()
+
+    def _representation_terms(
+        self, batch: RegionBatch, tokens: Float[Tensor, "b n q d"], kept: Bool[Tensor, "b n"], draws: _Draws, wanted: set[str]
+    ) -> dict[str, Tensor]:
+        """Return the losses of the tokens themselves."""
+        terms: dict[str, Tensor] = {}
+        both = kept & batch.target.regions.valid
+        needs_target = self.heads is not None and self.heads.needs_target
+        compares_views = "feature_similarity" in wanted and self.similarity == "target_view"
+        of_target = self.encode_kept(batch.target, both) if needs_target or compares_views else None
+        if "feature_similarity" in wanted:
+            if of_target is not None and compares_views:
+                again, compared = of_target, both
+            else:
+                others = batch.source.regions.valid & ~draws.similarity_dropped
+                again, compared = self.encode_kept(batch.source, others), kept & others
+            terms["feature_similarity"] = losses.feature_similarity_loss(tokens, again, compared, self.similarity_stop_gradient)
+        if "token_repulsion" in wanted:
+            terms["token_repulsion"] = losses.token_repulsion_loss(tokens, kept)
+        if "token_variance" in wanted:
+            terms["token_variance"] = losses.token_variance_loss(tokens, kept)
+        if self.heads is not None:
+            terms |= self.heads.losses(tokens, of_target, batch, both if needs_target else kept)
         return terms
 
     def _draw(self, batch: RegionBatch) -> _Draws:
         """Draw everything random, sample by sample, on the CPU: the same whatever the device, the rank and the batch."""
         device = batch.source.pixel_values.device
         height, width = batch.changed.shape[1:]
-        shape = (self.latent_space.channels, height // self.latent_space.downscale, width // self.latent_space.downscale)
+        space = self.decoder.latent_space
+        shape = (space.channels, height // space.downscale, width // space.downscale)
         boxes, valid, changed = batch.target.pose.boxes().cpu(), batch.source.regions.valid.cpu(), batch.changed.cpu()
         rows = []
         for i, seed in enumerate(batch.seeds.tolist()):
@@ -163,30 +288,38 @@ class RegionDiffusion(nn.Module):
             known = (
                 torch.zeros(height, width, dtype=torch.bool) if erasing is None else erasing.known(boxes[i], dropped, changed[i], generator)
             )
-            shifted = self.timestep_shift * uniform[0] / (1 + (self.timestep_shift - 1) * uniform[0])
-            timestep = (shifted * self.scheduler.config.num_train_timesteps).long()
+            level = self.timestep_shift * uniform[0] / (1 + (self.timestep_shift - 1) * uniform[0])
             noise = torch.randn(shape, generator=generator)
-            rows.append((noise, timestep, dropped, others, uniform[1] < self.conditioning_dropout, uniform[2] < self.text_dropout, known))
+            layers = torch.rand(self.conditioner.num_layers, generator=generator) < self.layer_dropout
+            conditioning, text = uniform[1] < self.conditioning_dropout, uniform[2] < self.text_dropout
+            rows.append((noise, level, dropped, others, conditioning, text, known, layers))
         return _Draws(*(torch.stack(column).to(device) for column in zip(*rows, strict=True)))
 
     def pipeline(self) -> RegionPipeline:
         """Return the pipeline that edits with the weights as they are now."""
-        from gen.models.pipeline import RegionPipeline
-
-        space = self.latent_space
-        return RegionPipeline(
-            region_encoder=self.region_encoder,
-            conditioner=self.conditioner,
-            unet=self.unet,
-            scheduler=self.scheduler,
-            vae=None if isinstance(space, PixelSpace) else space.vae,
-            source_context=self.context_erasing is not None,
-            num_regions=self.num_regions,
-        )
+        return self._pipeline(self.region_encoder, self.decoder.unet)
 
     def save_pipeline(self, folder: Path) -> None:
-        """Write the pipeline as a diffusers folder."""
-        self.pipeline().save_pretrained(folder)
+        """Write the pipeline as a diffusers folder, with adapters merged into the weights that they adapt."""
+        self._pipeline(merged_copy(self.region_encoder), merged_copy(self.decoder.unet)).save_pretrained(folder)
+
+    def _pipeline(self, region_encoder: Any, unet: Any) -> RegionPipeline:
+        from gen.models.pipeline import RegionPipeline
+
+        erasing = self.context_erasing
+        return RegionPipeline(
+            region_encoder=region_encoder,
+            conditioner=self.conditioner,
+            unet=unet,
+            scheduler=self.decoder.noise.scheduler,
+            vae=getattr(self.decoder.latent_space, "vae", None),
+            heads=self.heads,
+            controlnet=self.controlnet,
+            source_context="none" if erasing is None else "unchanged" if erasing.changed else "whole",
+            grid_channels=self.grid_channels,
+            num_regions=self.num_regions,
+            attention=self.attention,
+        )
 
     def preview(self, batch: RegionBatch) -> dict[str, Image]:
         """Return pictures of source, regions, reconstruction, one move and one removal."""

@@ -2,43 +2,88 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from gen.models.image_backbone import ConvBackbone, fourier_features
-from gen.regions import RegionPose, Regions, cell_centres, masks_to_grid
+from gen.models.component import Component
+from gen.models.image_backbone import COORDINATE_CHANNELS, ImageBackbone, fourier_features
+from gen.models.region_pooling import PoolingBlock, align_boxes, average_cells, coverage_of_cells
+from gen.regions import RegionPose, Regions, cell_centres
 
 _OCTAVES = 3
+_BOX_CELLS = 4
 
 
-class RegionEncoder(ModelMixin, ConfigMixin):
-    """Pool backbone features into `num_queries` tokens a region; a region's queries see only its own cells.
+class RegionEncoder(Component):
+    """Pool backbone features into `num_queries` tokens a region.
 
-    Where a cell lies is told relative to the region's own box, so a token can describe shape and texture but not position.
+    With attention, a region's queries see only its own cells, and where a cell lies is told relative to the region's own box, so a token
+    can describe shape and texture but not position (as far as the backbone's features do not tell it).
 
     Args:
+        backbone: gives the features.
         num_queries: q, tokens per region.
-        width: d, of features and tokens.
+        width: d, of the tokens; features of another width are projected.
         depth: attention blocks.
-        num_heads: of each block.
-        backbone_depth: residual blocks of the backbone.
+        num_heads: of each block; divides `width`.
+        pooling: "attention"; "mean" averages the region's own cells (a baseline); "roi" resamples the region's box, in which neighbours
+            may be seen (Neural Assets' recipe).
+        combine_layers: of several layers' maps: "concatenate" puts them on the finest grid and joins their channels, "separate" lets
+            every layer's cells be keys of their own (for attention).
+        coordinates: give the backbone the place of every pixel in the un-augmented picture; it then has in_channels=6.
+
+    Source: "roi": Wu et al. 2024, arXiv 2406.09292 (Neural Assets).
     """
 
-    @register_to_config
-    def __init__(self, num_queries: int = 2, width: int = 128, depth: int = 2, num_heads: int = 4, backbone_depth: int = 2) -> None:
+    def __init__(
+        self,
+        backbone: ImageBackbone,
+        num_queries: int = 2,
+        width: int = 128,
+        depth: int = 2,
+        num_heads: int = 4,
+        pooling: Literal["attention", "mean", "roi"] = "attention",
+        combine_layers: Literal["concatenate", "separate"] = "concatenate",
+        coordinates: bool = False,
+    ) -> None:
         super().__init__()
-        self.backbone = ConvBackbone(4, width, backbone_depth)
-        self.queries = nn.Parameter(torch.randn(num_queries, width) * 0.02)
-        self.blocks = nn.ModuleList(PoolingBlock(width, num_heads, 2 + 4 * _OCTAVES + 1) for _ in range(depth))
+        separate = combine_layers == "separate"
+        if separate and pooling != "attention":
+            raise ValueError(f"model.region_encoder.combine_layers=separate: {pooling} pooling has one map; take concatenate, or attention")
+        if width % num_heads:
+            raise ValueError(f"model.region_encoder.width={width}: is no multiple of num_heads={num_heads}; change one of them")
+        wanted = 4 + COORDINATE_CHANNELS * coordinates
+        if backbone.in_channels != wanted:
+            raise ValueError(
+                f"model.region_encoder.coordinates={str(coordinates).lower()}: the backbone has in_channels={backbone.in_channels}; "
+                f"set model.region_encoder.backbone.in_channels={wanted}"
+            )
+        self.num_queries, self.width, self.pooling, self.separate, self.coordinates = num_queries, width, pooling, separate, coordinates
+        self.backbone = backbone
+        if pooling == "attention":
+            self.queries = nn.Parameter(torch.randn(num_queries, width) * 0.02)
+            self.blocks = nn.ModuleList(PoolingBlock(width, num_heads, 2 + 4 * _OCTAVES + 1) for _ in range(depth))
+        else:
+            cells = 1 if pooling == "mean" else _BOX_CELLS**2
+            self.to_tokens = nn.Sequential(nn.Linear(cells * width, 2 * width), nn.SiLU(), nn.Linear(2 * width, num_queries * width))
+        widths = backbone.widths if separate else [sum(backbone.widths)]
+        self.projections = nn.ModuleList()
+        if widths != [width]:
+            self.projections.extend(nn.Sequential(nn.Linear(each, width), nn.LayerNorm(width)) for each in widths)
+        self.layer_embedding = nn.Parameter(torch.randn(len(widths), width) * 0.02) if len(widths) > 1 else None
         self.norm = nn.LayerNorm(width)
 
     def forward(
-        self, pixel_values: Float[Tensor, "b 3 h w"], regions: Regions, known: Bool[Tensor, "b h w"] | None = None
+        self,
+        pixel_values: Float[Tensor, "b 3 h w"],
+        regions: Regions,
+        known: Bool[Tensor, "b h w"] | None = None,
+        coordinates: Float[Tensor, "b 2 h w"] | None = None,
     ) -> Float[Tensor, "b n q d"]:
         """Encode every region.
 
@@ -46,65 +91,68 @@ class RegionEncoder(ModelMixin, ConfigMixin):
             pixel_values: in [-1, 1].
             regions: of the image; regions that are not valid get zeros.
             known: False where pixels are erased before the network sees them; None means all are known.
+            coordinates: (x, y) in [-1, 1] of the place in the un-augmented picture that each pixel shows; None means that this is the
+                un-augmented picture. Only read with `coordinates=true`.
 
         Returns:
             Appearance tokens, layer-normalised.
         """
-        if known is None:
-            known = torch.ones_like(regions.masks[:, 0])
-        image = torch.cat([pixel_values * known[:, None], known[:, None].to(pixel_values.dtype)], 1)
-        features = self.backbone(image)
-        grid = features.shape[-1]
-        cells = masks_to_grid(regions.masks, grid).flatten(2)
-        coverage = F.adaptive_avg_pool2d(regions.masks.float(), grid).flatten(2)
-        points = RegionPose.from_regions(regions).own_coordinates(cell_centres(grid, grid, features.device))
-        place = torch.cat([fourier_features(points.clamp(-1, 1), _OCTAVES), coverage[..., None]], -1)
-        # An absent region has no cell to look at: let it look everywhere, and clear its tokens below.
-        visible = cells | ~cells.any(-1, keepdim=True)
-        tokens = self.queries.expand(*regions.valid.shape, -1, -1)
-        for block in self.blocks:
-            tokens = block(tokens, features.flatten(2).mT, place, visible)
+        maps = self._maps(self._image(pixel_values, known, coordinates))
+        tokens = self._attend(maps, regions) if self.pooling == "attention" else self._pool(maps[0], regions)
         return self.norm(tokens) * regions.valid[..., None, None]
 
+    def _image(
+        self, pixel_values: Float[Tensor, "b 3 h w"], known: Bool[Tensor, "b h w"] | None, coordinates: Float[Tensor, "b 2 h w"] | None
+    ) -> Float[Tensor, "b c h w"]:
+        """Return what the backbone sees."""
+        height, width = pixel_values.shape[-2:]
+        if known is None:
+            known = torch.ones_like(pixel_values[:, 0], dtype=torch.bool)
+        channels = [pixel_values * known[:, None], known[:, None].to(pixel_values.dtype)]
+        if self.coordinates:
+            if coordinates is None:
+                own = cell_centres(height, width, pixel_values.device).mT.unflatten(1, (height, width)) * 2 - 1
+                coordinates = own.expand(len(pixel_values), -1, -1, -1)
+            channels.append(coordinates.to(pixel_values.dtype))
+        return torch.cat(channels, 1)
 
-class PoolingBlock(nn.Module):
-    """Pre-norm masked cross-attention from a region's queries to its cells, then an MLP.
+    def _maps(self, image: Float[Tensor, "b c h w"]) -> list[Float[Tensor, "b d _ _"]]:
+        """Return the backbone's maps, joined or not, with the tokens' width."""
+        maps = self.backbone(image)
+        if not self.separate and len(maps) > 1:
+            finest = max(each.shape[-1] for each in maps)
+            # Cells are repeated, not blended: a region's cells take nothing from their neighbours.
+            maps = [torch.cat([F.interpolate(each, (finest, finest), mode="nearest-exact") for each in maps], 1)]
+        if self.projections:
+            maps = [project(each.movedim(1, -1)).movedim(-1, 1) for project, each in zip(self.projections, maps, strict=True)]
+        return maps
 
-    Keys and values are linear in (features, place), so both products are taken apart: q (K_f f + K_p p) = (q K_f) f + (q K_p) p. Nothing of
-    size regions x cells x width is ever built.
+    def _pool(self, features: Float[Tensor, "b d g g"], regions: Regions) -> Float[Tensor, "b n q d"]:
+        """Turn every region's own average, or its box, into tokens."""
+        if self.pooling == "mean":
+            pooled = average_cells(features, coverage_of_cells(regions.masks, features.shape[-1]))
+        else:
+            pooled = align_boxes(features, regions.boxes(), _BOX_CELLS).flatten(2)
+        return self.to_tokens(pooled).unflatten(-1, (self.num_queries, self.width))
 
-    Args:
-        width: d, of tokens and features.
-        num_heads: of the attention.
-        place_features: numbers that say where a cell lies in a region's own box.
-    """
-
-    def __init__(self, width: int, num_heads: int, place_features: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.norm_query, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.to_query, self.to_out = nn.Linear(width, width), nn.Linear(width, width)
-        self.from_features, self.from_place = nn.Linear(width, 2 * width), nn.Linear(place_features, 2 * width, bias=False)
-        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
-
-    def forward(
-        self,
-        tokens: Float[Tensor, "b n q d"],
-        features: Float[Tensor, "b p d"],
-        place: Float[Tensor, "b n p f"],
-        visible: Bool[Tensor, "b n p"],
-    ) -> Float[Tensor, "b n q d"]:
-        """Update tokens from the visible ones of p cells; `place` says where each cell lies in each region's own box."""
-        heads = (self.num_heads, -1)
-        query = self.to_query(self.norm_query(tokens)).unflatten(-1, heads).float()
-        key, value = (x.unflatten(-1, heads).float() for x in self.from_features(features).chunk(2, -1))
-        key_place, value_place = (x.unflatten(0, heads).float() for x in self.from_place.weight.chunk(2, 0))
-        with torch.autocast(tokens.device.type, enabled=False):
-            logits = torch.einsum("bnqhk,bphk->bnqhp", query, key)
-            logits = logits + torch.einsum("bnqhf,bnpf->bnqhp", torch.einsum("bnqhk,hkf->bnqhf", query, key_place), place)
-            logits = logits.masked_fill(~visible[:, :, None, None], -torch.inf) / query.shape[-1] ** 0.5
-            attention = logits.softmax(-1)
-            pooled = torch.einsum("bnqhp,bphk->bnqhk", attention, value)
-            pooled = pooled + torch.einsum("bnqhf,hkf->bnqhk", torch.einsum("bnqhp,bnpf->bnqhf", attention, place), value_place)
-        tokens = tokens + self.to_out(pooled.flatten(3))
-        return tokens + self.mlp(self.norm_mlp(tokens))
+    def _attend(self, maps: list[Float[Tensor, "b d _ _"]], regions: Regions) -> Float[Tensor, "b n q d"]:
+        """Let every region's queries look at its own cells of all maps."""
+        pose = RegionPose.from_regions(regions)
+        cells, coverages, points = [], [], []
+        for layer, features in enumerate(maps):
+            grid = features.shape[-1]
+            keys = features.flatten(2).mT
+            cells.append(keys if self.layer_embedding is None else keys + self.layer_embedding[layer])
+            coverages.append(coverage_of_cells(regions.masks, grid))
+            points.append(cell_centres(grid, grid, features.device))
+        coverage = torch.cat(coverages, 2)
+        place = fourier_features(pose.own_coordinates(torch.cat(points)).clamp(-1, 1), _OCTAVES)
+        place = torch.cat([place, coverage[..., None]], -1)
+        own = coverage > 0
+        # An absent region has no cell to look at: let it look everywhere, and clear its tokens below.
+        visible = own | ~own.any(-1, keepdim=True)
+        tokens = self.queries.expand(*regions.valid.shape, -1, -1)
+        keys = torch.cat(cells, 1)
+        for block in self.blocks:
+            tokens = block(tokens, keys, place, visible)
+        return tokens

@@ -3,5 +3,7 @@
 from gen.segmentation.classical import Classical
 from gen.segmentation.ground_truth import GroundTruth
 from gen.segmentation.segmenter import Segmenter
+from gen.segmentation.superpixels import Superpixels
+from gen.segmentation.whole_picture import WholePicture
 
-__all__ = ["Classical", "GroundTruth", "Segmenter"]
+__all__ = ["Classical", "GroundTruth", "Segmenter", "Superpixels", "WholePicture"]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
+from safetensors.torch import load_file
 
+from gen.artefact import ArtefactError
+from gen.models.decoder import small_decoder
 from gen.models.latent_space import AutoencoderSpace, PixelSpace
-from gen.models.pipeline import RegionPipeline
-from gen.models.small import small_region_diffusion
+from image_utils import convert
 
 
 def tiny_autoencoder() -> AutoencoderTiny:
@@ -38,40 +40,59 @@ def test_an_autoencoders_grid_is_known_from_its_config(autoencoder):
     assert space.decode(latents).shape == (1, 3, 32, 32)
 
 
-def test_a_model_trains_saves_and_paints_in_an_autoencoders_latents(batch, tmp_path):
-    tiny_autoencoder().save_pretrained(tmp_path / "autoencoder")
-    model = small_region_diffusion(
-        resolution=32, autoencoder=str(tmp_path / "autoencoder"), width=32, block_out_channels=(16, 32), attention_levels=(False, True),
-        layout_channels=16,
-    )  # fmt: skip
-    model.train()
-    model(batch).total.backward()
-    assert all(p.grad is None for p in model.latent_space.parameters()) and not model.latent_space.training
-    model.save_pipeline(tmp_path / "pipeline")
-    pipeline = RegionPipeline.from_pretrained(tmp_path / "pipeline")
-    latents = pipeline.encode(batch.source.pixel_values, batch.source.regions)
-    assert pipeline.resolution == 32 and pipeline.decode(latents, num_inference_steps=2).shape == batch.source.pixel_values.shape
+def test_the_autoencoder_is_never_trained(tmp_path):
+    tiny_autoencoder().save_pretrained(tmp_path)
+    decoder = small_decoder(autoencoder=str(tmp_path), block_out_channels=(16, 32), cross_attention_dim=32).train()
+    assert not decoder.latent_space.training
+    assert not any(parameter.requires_grad for parameter in decoder.latent_space.parameters())
+
+
+@pytest.mark.parametrize("subfolder", ["", "vae"])
+def test_an_autoencoder_is_found_alone_or_in_a_models_folder(tmp_path, subfolder):
+    vae = tiny_autoencoder()
+    vae.save_pretrained(tmp_path / subfolder)
+    pixels = torch.rand(1, 3, 16, 16) * 2 - 1
+    assert torch.equal(AutoencoderSpace.from_pretrained(str(tmp_path)).encode(pixels), AutoencoderSpace(vae).encode(pixels))
+
+
+def test_latents_are_shifted_and_scaled_both_ways():
+    torch.manual_seed(0)
+    vae = AutoencoderKL(block_out_channels=(8, 8), down_block_types=("DownEncoderBlock2D",) * 2,
+                        up_block_types=("UpDecoderBlock2D",) * 2, norm_num_groups=8, scaling_factor=0.5, shift_factor=0.25)  # fmt: skip
+    space, pixels = AutoencoderSpace(vae), torch.rand(1, 3, 16, 16) * 2 - 1
+    with torch.no_grad():
+        raw = vae.encode(pixels).latent_dist.mode()
+        torch.testing.assert_close(space.encode(pixels), (raw - 0.25) * 0.5)
+        torch.testing.assert_close(space.decode(space.encode(pixels)), vae.decode(raw).sample.clamp(-1, 1))
 
 
 def test_a_folder_without_an_autoencoder_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"config.json names None; give a folder of AutoencoderKL or AutoencoderTiny"):
-        small_region_diffusion(autoencoder=str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ArtefactError, match=r"config.json names None; give a folder of AutoencoderKL or AutoencoderTiny"):
+        AutoencoderSpace.from_pretrained(str(tmp_path))
 
 
-def test_real_weights_bring_a_photograph_back(shared_data, photographs):
-    """TAESD on a photograph at 256 px: the scaling and the value range are the right ones."""
-    from safetensors.torch import load_file
-
-    from image_utils import convert
-
-    vae = AutoencoderTiny(latent_channels=4)
+@pytest.fixture(scope="session")
+def taesd(shared_data, tmp_path_factory) -> str:
+    """Write a diffusers folder of the real tiny autoencoder for Stable Diffusion's latents, as it is published."""
     state = {}
-    for part in ("encoder", "decoder"):
+    for part, offset in (("encoder", 0), ("decoder", 1)):
         for key, value in load_file(shared_data / "taesd" / f"taesd_{part}.safetensors").items():
             index, rest = key.split(".", 1)
-            state[f"{part}.layers.{int(index) - (part == 'decoder')}.{rest}"] = value.float()
+            state[f"{part}.layers.{int(index) - offset}.{rest}"] = value.float()
+    vae = AutoencoderTiny(latent_channels=4)
     vae.load_state_dict(state)
-    pixels = convert.to_tensor(photographs["chelsea"].resize((256, 256)))[None]
-    space = AutoencoderSpace(vae)
-    error = ((space.decode(space.encode(pixels)) - pixels) / 2).square().mean()
-    assert -10 * torch.log10(error) > 22
+    folder = tmp_path_factory.mktemp("taesd")
+    vae.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize(("name", "least"), [("astronaut", 25.0), ("chelsea", 27.0), ("coffee", 25.0)])
+def test_real_weights_bring_a_photograph_back(taesd, photographs, name, least):
+    """TAESD at 512 px, in decibels: scaling and value range are the right ones, and latents have about unit range."""
+    pixels = convert.to_tensor(photographs[name].convert("RGB").resize((512, 512)))[None]
+    space = AutoencoderSpace.from_pretrained(taesd)
+    latents = space.encode(pixels)
+    error = ((space.decode(latents) - pixels) / 2).square().mean()
+    assert latents.shape == (1, 4, 64, 64) and 0.5 < latents.std() < 1.5
+    assert -10 * torch.log10(error) >= least

@@ -17,7 +17,6 @@ from gen.models.tiny import tiny_pipeline
 @pytest.fixture(scope="module")
 def pipeline() -> RegionPipeline:
     pipeline = tiny_pipeline(resolution=32, num_regions=6)
-    pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 

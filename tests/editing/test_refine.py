@@ -1,0 +1,63 @@
+"""Refinement: tokens paint the picture better, the model stays as it was, and the latents are edited like any others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gen.editing import operations
+from gen.editing.preserve import changed_area
+from gen.editing.refine import Refinement, refine
+from gen.models.pipeline import RegionPipeline, shipped_folder
+from gen.regions import Regions
+from gen.scenes import render, sample_scene
+
+
+@pytest.fixture(scope="module")
+def scene():
+    pipeline = RegionPipeline.from_pretrained(shipped_folder())
+    rendering = render([sample_scene(2_000_003, 0, "simple")], pipeline.resolution)
+    regions = Regions.from_label_map(rendering.label_map, pipeline.num_regions)
+    return pipeline, rendering.pixel_values, regions, pipeline.encode(rendering.pixel_values, regions)
+
+
+def error(pipeline, pixel_values, latents) -> float:
+    painted = pipeline.decode(latents, generator=torch.Generator().manual_seed(0))
+    return float((painted - pixel_values).square().mean())
+
+
+@pytest.mark.parametrize("new_regions", [0, 2])
+def test_refined_tokens_paint_the_picture_better(scene, new_regions):
+    pipeline, pixel_values, regions, latents = scene
+    weights = {name: value.clone() for part in pipeline.modules() for name, value in part.state_dict().items()}
+    refined = refine(pipeline, pixel_values, latents, Refinement(num_steps=25, num_new_regions=new_regions))
+    assert error(pipeline, pixel_values, refined) < 0.85 * error(pipeline, pixel_values, latents)
+    assert refined.tokens.shape[1] == latents.tokens.shape[1] + new_regions and not refined.tokens.requires_grad
+    after = {name: value for part in pipeline.modules() for name, value in part.state_dict().items()}
+    assert all(torch.equal(value, after[name]) for name, value in weights.items())
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in pipeline.conditioner.parameters())
+    moved = operations.move(refined, 1, 0.1, 0.0)
+    assert torch.equal(changed_area(regions, refined, moved), changed_area(regions, latents, operations.move(latents, 1, 0.1, 0.0)))
+
+
+def test_a_picture_is_refined_as_if_it_were_alone(scene):
+    """In steps as in tokens: what stands beside it in the batch does not matter; the noise is another one."""
+    pipeline, pixel_values, _, latents = scene
+    both = replace(
+        latents,
+        tokens=latents.tokens.repeat(2, 1, 1, 1),
+        valid=latents.valid.repeat(2, 1),
+        pose=latents.pose._map(lambda x: torch.cat([x, x])),
+    )
+    alone = refine(pipeline, pixel_values, latents, Refinement(num_steps=1))
+    pair = refine(pipeline, torch.cat([pixel_values, -pixel_values]), both, Refinement(num_steps=1))
+    step = (alone.tokens - latents.tokens).abs().max()
+    assert ((pair.tokens[0] - latents.tokens[0]).abs().max() - step).abs() < 0.01 * step
+
+
+@pytest.mark.parametrize("field, value", [("num_steps", 0), ("num_new_regions", -1), ("learning_rate", 0.0), ("timestep_shift", -1.0)])
+def test_out_of_range_is_named(field, value):
+    with pytest.raises(ValueError, match=rf"refinement.{field}={value}"):
+        Refinement(**{field: value})
