@@ -206,6 +206,7 @@ def rotation() -> dict[str, Any]:
     """
     return {
         "defaults": [{"override /model/heads": "rotation"}],
+        "trainer": {"learning_rate": 2e-3},
         "dataset": {"twin_probability": 0.0},
         "model": {"loss_weights": {"masked_diffusion": 0.0, "per_region_diffusion": 0.0, "rotation": 1.0}, "region_dropout": 0.0},
     }

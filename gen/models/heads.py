@@ -68,7 +68,7 @@ class Heads(Component):
         for name, head in heads.items():
             if not isinstance(head, Head):
                 raise ValueError(f"model.heads.heads.{name}={type(head).__name__}: is no head; give ClassHead, PoseHead or RotationHead")
-        self.heads = nn.ModuleDict(sorted(heads.items()))  # as a folder's JSON has them
+        self.heads = nn.ModuleDict({name: heads[name] for name in sorted(heads)})  # as a folder's JSON has them
 
     def named(self) -> Iterator[tuple[str, Head]]:
         """Yield the heads with their names."""

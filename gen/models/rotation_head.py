@@ -135,7 +135,8 @@ class RotationHead(Head):
     def _relative(self, source: Float[Tensor, "b n q d"], target: Float[Tensor, "b n q d"] | None) -> Float[Tensor, "b n 3 3"]:
         if target is None:
             raise ValueError("model.heads.rotation.kind=relative: compares two views; give the tokens of the target view as well")
-        return matrix_from_six(self.network(torch.cat([self.read(source), self.read(target)], -1)))
+        change = self.network(torch.cat([self.read(source), self.read(target)], -1))
+        return matrix_from_six(change + six_from_matrix(torch.eye(3, device=change.device)))  # at first, nothing has turned
 
     def _velocity(self, noisy: Tensor, angle: Tensor, features: Tensor) -> Tensor:
         """Predict v = cos(angle) e - sin(angle) x from cos(angle) x + sin(angle) e."""

@@ -232,7 +232,7 @@ def test_heads_add_up_and_come_back_from_a_folder(tmp_path):
     heads.save_pretrained(tmp_path)
     again = Heads.from_pretrained(tmp_path)
     assert [name for name, _ in again.named()] == ["turn", "turned", "what", "where"]
-    assert {k: float(v) for k, v in again.losses(tokens, tokens, batch, valid).items()} == {k: float(v) for k, v in terms.items()}
+    assert {k: v.item() for k, v in again.losses(tokens, tokens, batch, valid).items()} == {k: v.item() for k, v in terms.items()}
     with pytest.raises(ArtefactError):
         PoseHead.from_pretrained(tmp_path)
 
