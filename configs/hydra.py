@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 import hydra_zen
 import torch
+from hydra import compose, initialize
 from hydra.conf import HydraConf, JobConf
 from hydra.errors import HydraException, InstantiationException
 from hydra_zen import ZenStore
-from omegaconf import DictConfig, MissingMandatoryValue
+from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 
 from configs.checks import checked
 from configs.mistakes import UnknownKeyError, explain_composition, explain_instantiation, refuse_added_keys
@@ -28,12 +29,11 @@ The run's folder is outputs/<exp>; the same command again resumes it.
 
 Groups and their entries:
 
-$APP_CONFIG_GROUPS
+{groups}
 
 Keys and their values with this command line:
 
-$CONFIG
-"""
+{config}"""
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -45,12 +45,11 @@ LOGGING = {
 
 def add_to(store: ZenStore) -> None:
     """Add Hydra's own settings."""
-    store({"template": HELP, "app_name": "train.py", "header": "", "footer": ""}, group="hydra/help", name="commands")
     store(LOGGING, group="hydra/job_logging", name="plain")
     here = {"run": {"dir": "."}, "sweep": {"dir": "outputs/.multirun", "subdir": "."}}
     store(here, group="hydra/output", name="none", package="hydra")
-    chosen = {"output": "none", "help": "commands", "job_logging": "plain", "hydra_logging": "none"}
-    rest = {"launcher": "basic", "sweeper": "basic", "hydra_help": "default", "callbacks": None, "env": "default"}
+    chosen = {"output": "none", "job_logging": "plain", "hydra_logging": "none"}
+    rest = {"launcher": "basic", "sweeper": "basic", "help": "default", "hydra_help": "default", "callbacks": None, "env": "default"}
     defaults = [{group: entry} for group, entry in (chosen | rest).items()]
     store(HydraConf(defaults=defaults, output_subdir=None, job=JobConf(name="train", chdir=False)))
 
@@ -64,6 +63,9 @@ def main(task: Callable, store: ZenStore) -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints and exits before the messages below can be made
     store.add_to_hydra_store(overwrite_ok=True)
     try:
+        if {"--help", "-h"} & set(sys.argv):
+            print(_help(store, [word for word in sys.argv[1:] if word not in ("--help", "-h")]))
+            return
         runnable(task).hydra_main(config_name="config", config_path=None, version_base="1.3")
     except InstantiationException as error:
         _refuse(explain_instantiation(error), error)
@@ -78,6 +80,18 @@ def main(task: Callable, store: ZenStore) -> None:
 def runnable(task: Callable) -> hydra_zen.wrapper.Zen:
     """Wrap `task` so that it can be called with a composed config: its arguments are built in order and checked."""
     return hydra_zen.zen(task, pre_call=_prepare, instantiation_wrapper=checked)
+
+
+def _help(store: ZenStore, overrides: list[str]) -> str:
+    """Return what `--help` prints; Hydra's own copies every entry once for every group, which takes seconds."""
+    groups: dict[str, list[str]] = {}
+    for entry in store:
+        if entry["group"] and not entry["group"].startswith("hydra"):
+            overlay = "+" if entry["group"] in ("experiment", "mode") else ""
+            groups.setdefault(overlay + entry["group"], []).append(entry["name"])
+    with initialize(config_path=None, version_base="1.3"):
+        config = OmegaConf.to_yaml(compose("config", overrides))
+    return HELP.format(groups="\n".join(f"{group}: {', '.join(names)}" for group, names in groups.items()), config=config)
 
 
 def _prepare(config: DictConfig) -> None:

@@ -69,6 +69,9 @@ PARTS = {
     "model/heads": {
         "classes": full(Heads, heads={"classes": full(ClassHead, **TOKENS, classes=CLASSES)}),
         "rotation": full(Heads, heads={"rotation": full(RotationHead, **TOKENS)}),
+        "rotation_and_turn": full(
+            Heads, heads={"rotation": full(RotationHead, **TOKENS), "turn": full(RotationHead, kind="relative", **TOKENS)}
+        ),
         "pose": full(Heads, heads={"pose": full(PoseHead, **TOKENS)}),
         "classes_and_rotation": full(
             Heads, heads={"classes": full(ClassHead, **TOKENS, classes=CLASSES), "rotation": full(RotationHead, **TOKENS)}

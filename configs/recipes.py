@@ -68,7 +68,7 @@ def gen() -> dict[str, Any]:
     Hardware: 2 CPU cores, 2 GB of memory; at the paper's scale 8 GPUs of 80 GB, not run.
     Command: python train.py +experiment=gen
     """
-    weights = {"feature_similarity": 0.1, "token_repulsion": 0.02, "classes": 0.05, "rotation": 0.05}
+    weights = {"feature_similarity": 0.1, "token_variance": 0.1, "token_repulsion": 0.02, "classes": 0.05, "rotation": 0.05}
     return {
         "defaults": [{"override /model/heads": "classes_and_rotation"}],
         "model": {"loss_weights": weights | {"warmup_steps": {"feature_similarity": 200, "token_repulsion": 200}}},
@@ -223,7 +223,10 @@ def paired_frames() -> dict[str, Any]:
     """
     return {
         "dataset": {"twin_probability": 0.0, "clip_probability": 1.0},
-        "model": {"similarity": "target_view", "loss_weights": {"feature_similarity": 0.1, "warmup_steps": {"feature_similarity": 200}}},
+        "model": {
+            "similarity": "target_view",
+            "loss_weights": {"feature_similarity": 0.1, "token_variance": 0.1, "warmup_steps": {"feature_similarity": 200}},
+        },
     }
 
 

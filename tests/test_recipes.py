@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,19 @@ def test_a_recipe_says_where_it_comes_from_and_what_to_expect(name):
     said = getattr(recipes, name).__doc__
     assert all(word in said for word in ("Source:", "Expected:", "Hardware:", f"Command: python train.py +experiment={name}"))
     assert (composed(f"+experiment={name}").exp, composed(f"+experiment={name}_paper").exp) == (name, f"{name}_paper")
+
+
+def test_a_fresh_process_loads_what_a_recipe_exported(tmp_path, repository):
+    """Without the classes that training happened to import."""
+    overrides = ["+experiment=gen", *TINY, "model/region_encoder/backbone=dinov2", *toy_backbone("dinov2_with_registers")]
+    assert_trains_and_reloads(composed(*overrides), tmp_path / "pipeline")
+    program = (
+        "import sys; from gen.models.pipeline import RegionPipeline; print(list(RegionPipeline.from_pretrained(sys.argv[1]).components))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "pipeline")], cwd=repository, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and "heads" in done.stdout, done.stderr
 
 
 def test_overlays_merge_key_by_key_and_the_later_choice_wins():

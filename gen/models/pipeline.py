@@ -28,6 +28,7 @@ from gen.models.latent_space import AutoencoderSpace, LatentSpace, PixelSpace
 from gen.models.noise_process import NoiseProcess
 from gen.models.pretrained_backbone import TransformersBackbone
 from gen.models.region_encoder import RegionEncoder
+from gen.models.rotation_head import RotationHead
 from gen.models.source_context import SourceContext
 from gen.models.source_pose_encoder import SourcePoseEncoder
 from gen.models.timm_backbone import TimmBackbone
@@ -44,7 +45,7 @@ _REQUIRED = {
 _OPTIONAL = {"vae": (AutoencoderKL, AutoencoderTiny), "heads": (Heads,), "controlnet": (ControlNetModel,)}
 _SETTINGS = ("source_context", "grid_channels", "num_regions")
 _PICKLES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
-_BACKBONES = (TransformersBackbone, TimmBackbone)  # imported so that a region encoder's folder may name them
+_INNER = (TransformersBackbone, TimmBackbone, RotationHead)  # imported so that a region encoder's or heads' folder may name them
 
 ContextKind = Literal["none", "unchanged", "whole"]
 

@@ -198,7 +198,7 @@ class RegionDiffusion(nn.Module):
             terms |= self._painting_terms(batch, RegionLatents(tokens, target.pose, kept & target.regions.valid), draws, wanted)
         terms |= self._representation_terms(batch, tokens, kept, draws, wanted)
         total, terms = losses.combine({name: terms[name] for name in terms if name in wanted}, weights)
-        return LossTerms(total, terms | {f"tokens/{name}": value for name, value in token_statistics(tokens, kept).items()})
+        return LossTerms(total, terms | {f"tokens/{name}": value for name, value in token_statistics(tokens, _objects(kept)).items()})
 
     def encode_kept(self, view: View, kept: Bool[Tensor, "b n"]) -> Float[Tensor, "b n q d"]:
         """Encode the kept regions of a view with the pixels of all others erased."""
@@ -264,9 +264,9 @@ class RegionDiffusion(nn.Module):
                 again, compared = self.encode_kept(batch.source, others), kept & others
             terms["feature_similarity"] = losses.feature_similarity_loss(tokens, again, compared, self.similarity_stop_gradient)
         if "token_repulsion" in wanted:
-            terms["token_repulsion"] = losses.token_repulsion_loss(tokens, kept)
+            terms["token_repulsion"] = losses.token_repulsion_loss(tokens, _objects(kept))
         if "token_variance" in wanted:
-            terms["token_variance"] = losses.token_variance_loss(tokens, kept)
+            terms["token_variance"] = losses.token_variance_loss(tokens, _objects(kept))
         if self.heads is not None:
             terms |= self.heads.losses(tokens, of_target, batch, both if needs_target else kept)
         return terms
@@ -326,3 +326,9 @@ class RegionDiffusion(nn.Module):
         from gen.models.preview import preview_pictures
 
         return preview_pictures(self.pipeline(), batch, self.preview_steps)
+
+
+def _objects(kept: Bool[Tensor, "b n"]) -> Bool[Tensor, "b n"]:
+    """Leave out the background, whose tokens differ from the objects' even when those have collapsed; it stays where it is alone."""
+    without = torch.cat([torch.zeros_like(kept[:, :1]), kept[:, 1:]], 1)
+    return torch.where(kept[:, 1:].any(), without, kept)

@@ -240,14 +240,6 @@ def test_channels_that_do_not_add_up_are_counted():
         paint(toy_unet(), conditioning, coordinates=torch.zeros(2, 2, 32, 32))
 
 
-def test_the_source_pictures_latents_come_right_after_the_noisy_ones():
-    unet, seen = toy_unet(in_channels=4 + 3 + 8), []
-    unet.conv_in.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
-    latents = torch.randn(2, 3, GRID, GRID)
-    paint(unet, toy_conditioner()(toy_latents(), GRID), image_latents=latents)
-    assert torch.equal(seen[0][:, :4], noise()[0]) and torch.equal(seen[0][:, 4:7], latents)
-
-
 def test_grid_channels_are_the_mean_coordinates_of_a_cells_pixels():
     unet, seen = toy_unet(in_channels=6), []
     unet.conv_in.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0][:, 4:]))
