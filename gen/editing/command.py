@@ -75,6 +75,9 @@ def _parser(segmenters: Segmenters, description: str) -> argparse.ArgumentParser
     painting.add_argument("--prompt", help="a sentence as a second condition")
     painting.add_argument("--seed", type=int, help="of the noise; the same seed makes the same picture (default: 0)")
     painting.add_argument("--steps", type=int, dest="num_inference_steps", metavar="STEPS", help="of the sampler (default: 4)")
+    painting.add_argument(
+        "--refine", type=int, dest="refinement_steps", metavar="STEPS", help="optimise the picture's tokens first, 100 is much (default: 0)"
+    )
     painting.add_argument("--guidance-scale", type=float, metavar="SCALE", help="1 is no guidance (default: 1)")
     painting.add_argument("--no-composite", action="store_false", dest="composite", default=None, help="keep the model's own surroundings")
     edits = parser.add_argument_group("edits, done in this order; positions are shares of the picture's longer side, from the top left")
@@ -148,7 +151,7 @@ def _destination(options: argparse.Namespace) -> Path:
 
 def _plan(options: argparse.Namespace) -> tuple[EditPlan, EditRecord | None]:
     """Return the plan of the command line, and the record that it came from, if it came from a picture."""
-    names = ("prompt", "seed", "num_inference_steps", "guidance_scale", "composite")
+    names = ("prompt", "seed", "num_inference_steps", "guidance_scale", "refinement_steps", "composite")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if options.plan is None:
         if not options.edits and not options.list and options.composite is None:

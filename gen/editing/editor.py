@@ -15,6 +15,7 @@ from gen.editing.framing import frame_image, frame_regions, framed_size, paste_c
 from gen.editing.operations import regions_present
 from gen.editing.plan import EditPlan, apply
 from gen.editing.preserve import changed_area, composite
+from gen.editing.refine import Refinement, refine
 from gen.regions import RegionLatents, RegionPose, Regions
 
 if TYPE_CHECKING:
@@ -161,6 +162,8 @@ def _paint(
 ) -> EditedPixels:
     """Encode, edit and decode; nothing is put back yet. `extent` is the picture's (width, height) inside the square."""
     before = pipeline.encode(pixel_values, regions)
+    if plan.refinement_steps:
+        before = refine(pipeline, pixel_values, before, Refinement(num_steps=plan.refinement_steps, seed=plan.seed), plan.prompt)
     after = apply(plan, before, sources)
     _check_extent(after, extent, pipeline.resolution)
     changed = changed_area(regions.to(before.valid.device), before, after)

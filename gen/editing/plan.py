@@ -150,6 +150,7 @@ class EditPlan:
         seed: of the noise.
         num_inference_steps: of the sampler, at least 1.
         guidance_scale: 1 is no guidance.
+        refinement_steps: of the picture's tokens before they are edited, see `gen.editing.refine`; 0 takes the encoder's.
         composite: put the untouched pixels of the source back.
     """
 
@@ -158,6 +159,7 @@ class EditPlan:
     seed: int = 0
     num_inference_steps: int = 4
     guidance_scale: float = 1.0
+    refinement_steps: int = 0
     composite: bool = True
 
     def __post_init__(self) -> None:
@@ -167,6 +169,8 @@ class EditPlan:
             raise ValueError(f"num_inference_steps {self.num_inference_steps} of the plan is out of range; give 1..1000")
         if not 0 <= self.guidance_scale <= 100:
             raise ValueError(f"guidance_scale {self.guidance_scale} of the plan is out of range; give 0..100")
+        if not 0 <= self.refinement_steps <= 10_000:
+            raise ValueError(f"refinement_steps {self.refinement_steps} of the plan is out of range; give 0..10000")
 
     def sources(self) -> tuple[str, ...]:
         """Return the names of the other pictures that the edits use, each once, in order."""

@@ -72,15 +72,17 @@ def scheduler_from_config(config: Mapping[str, Any], sampler: Sampler = "ddim", 
     kind = prediction_type or ("flow" if is_flow else config.get("prediction_type", "epsilon"))
     for name, value, known in (("prediction_type", kind, PredictionType), ("sampler", sampler, Sampler)):
         if value not in get_args(known):
-            raise ValueError(f"model.{name}={value}: unknown; give one of {', '.join(get_args(known))}")
+            raise ValueError(f"model.decoder.{name}={value}: unknown; give one of {', '.join(get_args(known))}")
     if (kind == "flow") != (sampler == "euler_flow"):
         remedy = "euler_flow" if kind == "flow" else "ddim or dpm_solver"
-        raise ValueError(f"model.sampler={sampler}: cannot sample model.prediction_type={kind}; give sampler={remedy}")
+        raise ValueError(f"model.decoder.sampler={sampler}: cannot sample model.decoder.prediction_type={kind}; give sampler={remedy}")
     if kind == "flow":
         shift = config.get("shift", 1.0) if is_flow else 1.0
         return FlowMatchEulerDiscreteScheduler(num_train_timesteps=_TRAIN_TIMESTEPS, shift=shift)
     if is_flow:
-        raise ValueError(f"model.prediction_type={kind}: these weights were trained with flow; leave it out, with sampler=euler_flow")
+        raise ValueError(
+            f"model.decoder.prediction_type={kind}: these weights were trained with flow; leave it out, with sampler=euler_flow"
+        )
     settings = {key: config[key] for key in _NOISE_SETTINGS if key in config} | {"prediction_type": kind}
     clip = config.get("clip_sample", False)
     if sampler == "ddim":
@@ -115,7 +117,7 @@ class NoiseProcess:
             raise ValueError(f"scheduler: predicts {kind!r}; it must be one of {', '.join(get_args(PredictionType))}")
         if kind == "epsilon" and scheduler.config.get("rescale_betas_zero_snr"):
             raise ValueError(
-                "model.prediction_type=epsilon: this scheduler's last step has no signal (rescale_betas_zero_snr), where "
+                "model.decoder.prediction_type=epsilon: this scheduler's last step has no signal (rescale_betas_zero_snr), where "
                 "the noise says nothing of the picture; give prediction_type=v_prediction or sample"
             )
         self.scheduler, self.prediction_type = scheduler, kind

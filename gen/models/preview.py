@@ -10,6 +10,7 @@ from jaxtyping import Bool
 from PIL.Image import Image
 from torch import Tensor
 
+from gen.models.text_encoder import split_prompt
 from gen.regions import RegionLatents
 from image_utils import convert, draw, grid
 
@@ -53,8 +54,15 @@ def _paint(
     context = None if changed is None else pipeline.surroundings(batch.source.pixel_values, changed)
     control = batch.control if pipeline.controlnet is not None else None
     generator = torch.Generator().manual_seed(0)
-    prompt = list(batch.captions)
+    prompt = [_of_present(text, present) for text, present in zip(batch.captions, latents.valid.tolist(), strict=True)]
     return pipeline.decode(latents, prompt=prompt, context=context, control=control, num_inference_steps=steps, generator=generator)
+
+
+def _of_present(caption: str, present: list[bool]) -> str:
+    """Leave out of a caption the placeholders of regions that are not there: a preview shall not end a training."""
+    pieces = split_prompt(caption)
+    kept = [piece for piece in pieces if isinstance(piece, str) or (piece < len(present) and present[piece])]
+    return "".join(piece if isinstance(piece, str) else f"[{piece}]" for piece in kept)
 
 
 def _boxes(before: RegionLatents, after: RegionLatents, batch: RegionBatch) -> Bool[Tensor, "b h w"]:

@@ -32,6 +32,7 @@ PLANS = st.fixed_dictionaries(
         "seed": st.integers(0, 2**63 - 1),
         "num_inference_steps": st.integers(1, 50),
         "guidance_scale": st.floats(0, 9),
+        "refinement_steps": st.integers(0, 50),
         "composite": st.booleans(),
     }
 )
@@ -107,6 +108,7 @@ MOVE = {"operation": "move", "region": 1, "dx": 0.1, "dy": 0.1}
         ({"edits": [], "num_inference_steps": 0}, "num_inference_steps 0"),
         ({"edits": [], "num_inference_steps": 10**9}, "num_inference_steps 1000000000"),
         ({"edits": [], "guidance_scale": -1}, "guidance_scale -1"),
+        ({"edits": [], "refinement_steps": -1}, "refinement_steps -1"),
         ({"edits": [], "composite": 1}, "'composite' of the plan must be a bool"),
         ({"edits": [], "prompt": None}, "'prompt' of the plan must be a str"),
     ],

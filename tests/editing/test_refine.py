@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from gen.editing import operations
+from gen.editing.editor import edit_pixels
+from gen.editing.plan import EditPlan, Move
 from gen.editing.preserve import changed_area
 from gen.editing.refine import Refinement, refine
 from gen.models.pipeline import RegionPipeline, shipped_folder
@@ -55,6 +57,16 @@ def test_a_picture_is_refined_as_if_it_were_alone(scene):
     pair = refine(pipeline, torch.cat([pixel_values, -pixel_values]), both, Refinement(num_steps=1))
     step = (alone.tokens - latents.tokens).abs().max()
     assert ((pair.tokens[0] - latents.tokens[0]).abs().max() - step).abs() < 0.01 * step
+
+
+def test_a_plan_refines_before_it_edits(scene):
+    """Refined tokens are moved: the object at its new place is the one that was refined."""
+    pipeline, pixel_values, regions, latents = scene
+    plans = [EditPlan(edits=(Move(1, 0.1, 0.0),), refinement_steps=steps) for steps in (0, 10)]
+    plain, refined = (edit_pixels(pipeline, pixel_values, regions, plan) for plan in plans)
+    expected = refine(pipeline, pixel_values, latents, Refinement(num_steps=10), "")
+    assert torch.equal(plain.latents.tokens, latents.tokens) and torch.equal(refined.latents.tokens, expected.tokens)
+    assert torch.equal(plain.changed, refined.changed) and not torch.equal(plain.pixel_values, refined.pixel_values)
 
 
 @pytest.mark.parametrize("field, value", [("num_steps", 0), ("num_new_regions", -1), ("learning_rate", 0.0), ("timestep_shift", -1.0)])

@@ -137,7 +137,9 @@ def test_clipping_keeps_pixels_in_their_range(sampler):
     ("flow", "ddim", "sampler=euler_flow"), ("flow", "dpm_solver", "sampler=euler_flow"), ("sample", "euler_flow", "ddim or dpm_solver"),
 ])  # fmt: skip
 def test_a_sampler_that_cannot_sample_it_is_refused(kind, sampler, remedy):
-    with pytest.raises(ValueError, match=rf"model.sampler={sampler}: cannot sample model.prediction_type={kind}; .*{remedy}"):
+    with pytest.raises(
+        ValueError, match=rf"model.decoder.sampler={sampler}: cannot sample model.decoder.prediction_type={kind}; .*{remedy}"
+    ):
         build_scheduler(kind, sampler)
 
 

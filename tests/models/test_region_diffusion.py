@@ -119,6 +119,11 @@ def test_every_prediction_type_trains_and_samples(batch, prediction_type):
     assert pipeline.decode(latents, num_inference_steps=2).isfinite().all()
 
 
+def test_a_preview_passes_over_placeholders_of_regions_that_are_not_there(model, batch):
+    prompts = ("a [1] beside [9]", "[region] and [region] and [region] and [region] and [region]", "", "red circle")
+    assert model.eval().preview(replace(batch, captions=prompts))["edits"].size
+
+
 def test_erasing_hides_what_must_be_hidden():
     generator = torch.Generator().manual_seed(0)
     changed = torch.zeros(32, 32, dtype=torch.bool)

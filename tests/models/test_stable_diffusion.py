@@ -71,7 +71,7 @@ def test_the_folders_noise_is_kept_and_a_sampler_chosen(folder):
 def test_what_is_predicted_can_be_changed(folder):
     assert load(folder, prediction_type="v_prediction").noise.prediction_type == "v_prediction"
     assert load(folder, prediction_type="flow", sampler="euler_flow").noise.prediction_type == "flow"
-    with pytest.raises(ValueError, match="sampler=ddim: cannot sample model.prediction_type=flow"):
+    with pytest.raises(ValueError, match="sampler=ddim: cannot sample model.decoder.prediction_type=flow"):
         load(folder, prediction_type="flow")
 
 
