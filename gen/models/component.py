@@ -48,17 +48,19 @@ class Component(nn.Module):
         """Build the network that `architecture()` described, with random weights.
 
         Raises:
-            ArtefactError: if it names no component, or arguments that the component does not take.
+            ArtefactError: if it names no component, arguments that the component does not take, or weights to be fetched from elsewhere.
         """
         name = architecture.get("_class_name")
         if name not in Component._classes:
             raise ArtefactError(f"{name!r} is no component; there are {', '.join(sorted(Component._classes))}")
+        if architecture.get("weights") not in (None, "random"):  # nothing is read or downloaded because a file says so
+            raise ArtefactError(f"a {name} with weights={architecture['weights']!r}: a folder holds its own weights, this must be null")
         arguments = {key: _built(value) for key, value in architecture.items() if not key.startswith("_")}
         try:
             inspect.signature(Component._classes[name].__init__).bind(None, **arguments)
-        except TypeError as error:
+            return Component._classes[name](**arguments)
+        except (TypeError, ValueError, RuntimeError) as error:  # torch refuses sizes with the last
             raise ArtefactError(f"a {name} cannot be built from {sorted(arguments)}: {error}") from error
-        return Component._classes[name](**arguments)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and the weights into `folder`."""

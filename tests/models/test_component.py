@@ -74,6 +74,8 @@ def test_weights_that_do_not_fit_are_named_with_their_shapes(tree, tmp_path):
         ({"_class_name": "Leaf"}, "is a Leaf, not a Tree"),
         ({"roots": 3}, "cannot be built from"),
         ({"trunk": {"_class_name": "os.system"}}, "'os.system' is no component"),
+        ({"trunk": {"_class_name": "Leaf", "width": -1}}, "a Leaf cannot be built from"),
+        ({"trunk": {"_class_name": "Leaf", "weights": "someone/else"}}, "a Leaf with weights='someone/else'"),
     ],
 )
 def test_a_folder_that_says_something_else_is_refused(tree, tmp_path, change, said):
