@@ -159,13 +159,9 @@ class RegionDiffusion(nn.Module):
     def _tune(self) -> None:
         """Freeze or adapt the parts as their tunings say; the encoder's own layers and its backbone apart."""
         backbone = getattr(self.region_encoder, "backbone", None)
-        own = [part for name, part in self.region_encoder.named_children() if name != "backbone"]
         if self.encoder_tuning.parts not in ("all", "none"):
-            raise ValueError(
-                f"model.encoder_tuning.parts={self.encoder_tuning.parts}; only all or none: a backbone has model.backbone_tuning"
-            )
-        for part in own:
-            part.requires_grad_(self.encoder_tuning.parts == "all")
+            raise ValueError(f"model.encoder_tuning.parts={self.encoder_tuning.parts}; give all or none, or tune model.backbone_tuning")
+        self.region_encoder.requires_grad_(self.encoder_tuning.parts == "all")
         if backbone is not None:
             apply_tuning(backbone, self.backbone_tuning)
         apply_tuning(self.decoder.unet, self.decoder_tuning)
@@ -294,6 +290,11 @@ class RegionDiffusion(nn.Module):
             conditioning, text = uniform[1] < self.conditioning_dropout, uniform[2] < self.text_dropout
             rows.append((noise, level, dropped, others, conditioning, text, known, layers))
         return _Draws(*(torch.stack(column).to(device) for column in zip(*rows, strict=True)))
+
+    def compile(self, *arguments: Any, **named: Any) -> None:
+        """Compile the networks alone: what is drawn for each sample, one by one on the CPU, would only break the graph."""
+        self.region_encoder.compile(*arguments, **named)
+        self.decoder.unet.compile(*arguments, **named)
 
     def pipeline(self) -> RegionPipeline:
         """Return the pipeline that edits with the weights as they are now."""

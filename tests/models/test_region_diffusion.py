@@ -109,6 +109,16 @@ def test_tunings_decide_what_the_optimizer_gets(batch):
     assert {given[id(parameter)]["lr"] for parameter in model.conditioner.parameters()} == {1.0}
 
 
+def test_a_frozen_encoder_is_frozen_whole_and_its_backbone_is_tuned_apart():
+    model = tiny_region_diffusion(encoder_tuning=Tuning(parts="none"))
+    trained = {name for name, parameter in model.region_encoder.named_parameters() if parameter.requires_grad}
+    assert trained and all(name.startswith("backbone.") for name in trained)
+    frozen = tiny_region_diffusion(encoder_tuning=Tuning(parts="none"), backbone_tuning=Tuning(parts="none"))
+    assert not any(parameter.requires_grad for parameter in frozen.region_encoder.parameters())
+    with pytest.raises(ValueError, match=r"model.encoder_tuning.parts=lora; give all or none"):
+        tiny_region_diffusion(encoder_tuning=Tuning(parts="lora"))
+
+
 @pytest.mark.parametrize("prediction_type", ["sample", "epsilon", "v_prediction", "flow"])
 def test_every_prediction_type_trains_and_samples(batch, prediction_type):
     sampler = "euler_flow" if prediction_type == "flow" else "ddim"
