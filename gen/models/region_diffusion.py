@@ -292,9 +292,11 @@ class RegionDiffusion(nn.Module):
         return _Draws(*(torch.stack(column).to(device) for column in zip(*rows, strict=True)))
 
     def compile(self, *arguments: Any, **named: Any) -> None:
-        """Compile the networks alone: what is drawn for each sample, one by one on the CPU, would only break the graph."""
-        self.region_encoder.compile(*arguments, **named)
-        self.decoder.unet.compile(*arguments, **named)
+        """Compile the U-Net alone: most of the time goes there, and what is drawn sample by sample would only break the graph.
+
+        The small backbone's replicated borders do not compile: torch 2.13 asserts another memory layout of their gradient than it gets.
+        """
+        self.decoder.unet.compile(*arguments, **({"dynamic": False} | named))
 
     def pipeline(self) -> RegionPipeline:
         """Return the pipeline that edits with the weights as they are now."""
