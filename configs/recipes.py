@@ -47,13 +47,17 @@ LARGE_UNET = {
 }
 
 
+# The decoder is told by tokens alone: no map of them, no words.
+TOKENS_ALONE = [{"override /model/conditioner/layout": None}, {"override /model/conditioner/text": None}]
+
+
 def at_paper_scale(*changes: dict[str, Any]) -> Callable[[Recipe], Recipe]:
     """Register a recipe at both scales; `changes` are what its paper's scale changes besides `PAPER`."""
 
     def register(recipe: Recipe) -> Recipe:
         name = recipe.__name__
         RECIPES[name] = merged(demo_exp(), {"exp": name}, recipe())
-        RECIPES[f"{name}_paper"] = merged(PAPER, *changes, {"exp": f"{name}_paper"}, recipe())
+        RECIPES[f"{name}_paper"] = merged(PAPER, {"exp": f"{name}_paper"}, recipe(), *changes)
         return recipe
 
     return register
@@ -86,17 +90,17 @@ def neural_assets() -> dict[str, Any]:
     Command: python train.py +experiment=neural_assets
     """
     return {
-        "defaults": [
-            {"override /model/conditioner/pose": "concat"},
-            {"override /model/conditioner/layout": None},
-            {"override /model/conditioner/text": None},
-        ],
+        "defaults": [{"override /model/conditioner/pose": "concat"}, *TOKENS_ALONE],
         "dataset": {"twin_probability": 0.0, "clip_probability": 1.0, "pose_3d_probability": 0.9},
         "model": {"region_encoder": {"pooling": "roi"}, "context_erasing": None},
     }
 
 
-@at_paper_scale(STABLE_DIFFUSION)
+@at_paper_scale(
+    STABLE_DIFFUSION,
+    {"dataset": {"num_regions": 257, "segmenter": {"num_segments": 256}}},
+    {"model": {"encoder_tuning": {"last_step": 100_000}, "backbone_tuning": {"last_step": 100_000}}},
+)
 def image_elements() -> dict[str, Any]:
     """Paint a picture from superpixel-like elements of random partitions, each with a token and a box; the encoder is frozen half-way.
 
@@ -107,11 +111,7 @@ def image_elements() -> dict[str, Any]:
     """
     half_way = {"last_step": 700}
     return {
-        "defaults": [
-            {"override /dataset/segmenter": "superpixels"},
-            {"override /model/conditioner/layout": None},
-            {"override /model/conditioner/text": None},
-        ],
+        "defaults": [{"override /dataset/segmenter": "superpixels"}, *TOKENS_ALONE],
         "dataset": {"num_regions": 17, "twin_probability": 0.0},
         "model": {
             "region_encoder": {"num_queries": 1},
@@ -137,8 +137,7 @@ def soda() -> dict[str, Any]:
             {"override /model/conditioner/modulation": "mean_token"},
             {"override /model/conditioner/camera": "token"},
             {"override /model/conditioner/pose": None},
-            {"override /model/conditioner/layout": None},
-            {"override /model/conditioner/text": None},
+            *TOKENS_ALONE,
         ],
         "dataset": {"twin_probability": 0.0, "view_probability": 0.8},
         "model": {"decoder": {"modulation": True}, "context_erasing": None, "layer_dropout": 0.15},
@@ -155,17 +154,13 @@ def channel_concat() -> dict[str, Any]:
     Command: python train.py +experiment=channel_concat
     """
     return {
-        "defaults": [
-            {"override /model/region_encoder": "source_pose"},
-            {"override /model/conditioner/layout": None},
-            {"override /model/conditioner/text": None},
-        ],
+        "defaults": [{"override /model/region_encoder": "source_pose"}, *TOKENS_ALONE],
         "dataset": {"twin_probability": 1.0},
         "model": {"region_dropout": 0.0, "context_erasing": {"everything": 0.0, "region": 0.0, "max_boxes": 0, "changed": False}},
     }
 
 
-@at_paper_scale(STABLE_DIFFUSION, DINO)
+@at_paper_scale(STABLE_DIFFUSION, DINO, {"model": {"decoder_tuning": {"first_step": 10_000}}})
 def break_a_scene() -> dict[str, Any]:
     """Train on random subsets of the objects with masked and attention losses, the tokens first, then the decoder as well.
 
