@@ -50,6 +50,9 @@ LARGE_UNET = {
 # The decoder is told by tokens alone: no map of them, no words.
 TOKENS_ALONE = [{"override /model/conditioner/layout": None}, {"override /model/conditioner/text": None}]
 
+# Where nothing tells the decoder how a view was cropped, or a place in the source has to be found in the source picture.
+UNAUGMENTED = {f"{view}_augmentation": {"probability": 0.0} for view in ("source", "target")}
+
 
 def at_paper_scale(*changes: dict[str, Any]) -> Callable[[Recipe], Recipe]:
     """Register a recipe at both scales; `changes` are what its paper's scale changes besides `PAPER`."""
@@ -139,7 +142,7 @@ def soda() -> dict[str, Any]:
             {"override /model/conditioner/pose": None},
             *TOKENS_ALONE,
         ],
-        "dataset": {"twin_probability": 0.0, "view_probability": 0.8},
+        "dataset": {"twin_probability": 0.0, "view_probability": 0.8, **UNAUGMENTED},
         "model": {"decoder": {"modulation": True}, "context_erasing": None, "layer_dropout": 0.15},
     }
 
@@ -155,7 +158,7 @@ def channel_concat() -> dict[str, Any]:
     """
     return {
         "defaults": [{"override /model/region_encoder": "source_pose"}, *TOKENS_ALONE],
-        "dataset": {"twin_probability": 1.0},
+        "dataset": {"twin_probability": 1.0, **UNAUGMENTED},
         "model": {"region_dropout": 0.0, "context_erasing": {"everything": 0.0, "region": 0.0, "max_boxes": 0, "changed": False}},
     }
 
@@ -190,7 +193,7 @@ def controlnet() -> dict[str, Any]:
     return {"dataset": {"control": "outlines"}, "model": {"controlnet": True}}
 
 
-@at_paper_scale(STABLE_DIFFUSION, DINO)
+@at_paper_scale(DINO, {"trainer": {"learning_rate": 5e-5}})
 def rotation() -> dict[str, Any]:
     """Train the region encoder and a rotation head alone: nothing is painted.
 

@@ -213,11 +213,14 @@ class RegionPipeline:
         dropped: Bool[Tensor, " b"] | None = None,
         camera: Float[Tensor, "b 12"] | None = None,
     ) -> Conditioning:
-        """Return what the decoder is told of latents, a prompt and a camera; `dropped` samples are told nothing of their regions."""
+        """Return what the decoder is told of latents, a prompt and a camera; `dropped` samples are told nothing of their regions.
+
+        A pipeline with a camera token is told that the camera stays where it is, if nothing else is said.
+        """
         batch_size = latents.valid.shape[0]
         captions = list(prompt) if isinstance(prompt, list) else [prompt or ""] * batch_size
-        camera = None if camera is None else camera.to(self.device)
-        return self.conditioner(latents.to(self.device), self.unet.config.sample_size, captions, dropped, camera=camera)
+        camera = torch.eye(3, 4).flatten().expand(batch_size, -1) if camera is None else camera
+        return self.conditioner(latents.to(self.device), self.unet.config.sample_size, captions, dropped, camera=camera.to(self.device))
 
     def predict(
         self,

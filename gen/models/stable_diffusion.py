@@ -22,7 +22,7 @@ def stable_diffusion_decoder(
     sampler: Sampler = "ddim",
     gradient_checkpointing: bool = False,
 ) -> Decoder:
-    """Load a decoder from Stable Diffusion's weights: 1.x, 2.x, image variations, InstructPix2Pix and the like.
+    """Load a decoder from Stable Diffusion's weights: 1.x, 2.x, image variations and the like.
 
     Args:
         weights: folder or hub name with unet/, vae/ and scheduler/.
