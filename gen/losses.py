@@ -112,7 +112,7 @@ def per_region_diffusion_loss(
     """Return the mean over regions of each region's own mean error, so that small objects count as much as large ones."""
     areas = masks.sum((2, 3))
     counted = (valid & (areas > 0)).float()
-    own = torch.einsum("bhw,bnhw->bn", error, masks) / areas.clamp_min(1.0)
+    own = torch.einsum("bhw,bnhw->bn", error, masks) / areas.clamp_min(1e-6)
     return (weight * (own * counted).sum(1) / counted.sum(1).clamp_min(1.0)).mean()
 
 

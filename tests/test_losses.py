@@ -161,3 +161,10 @@ def test_a_yaw_is_right_when_its_bin_and_its_place_in_the_bin_are():
     assert losses.yaw_bin_loss(logits, residuals, phase, known) == pytest.approx(0, abs=1e-6)
     assert losses.yaw_bin_loss(logits, residuals, phase + 0.1, known) == pytest.approx(0.5 * 0.4**2, rel=1e-4)
     assert losses.yaw_bin_loss(logits, residuals, phase + 0.25, known) > 30
+
+
+def test_a_region_of_a_quarter_of_a_cell_counts_as_much_as_a_large_one():
+    error, masks = torch.full((1, 2, 2), 3.0), torch.zeros(1, 2, 2, 2)
+    masks[0, 0], masks[0, 1, 0, 0] = 1.0, 0.25
+    valid = torch.ones(1, 2, dtype=torch.bool)
+    assert float(losses.per_region_diffusion_loss(error, torch.ones(1), masks, valid)) == pytest.approx(3.0)

@@ -163,7 +163,7 @@ def _paint(
     """Encode, edit and decode; nothing is put back yet. `extent` is the picture's (width, height) inside the square."""
     before = pipeline.encode(pixel_values, regions)
     if plan.refinement_steps:
-        before = refine(pipeline, pixel_values, before, Refinement(num_steps=plan.refinement_steps, seed=plan.seed), plan.prompt)
+        before = refine(pipeline, pixel_values, before, Refinement(num_steps=plan.refinement_steps, seed=plan.seed))
     after = apply(plan, before, sources)
     _check_extent(after, extent, pipeline.resolution)
     changed = changed_area(regions.to(before.valid.device), before, after)

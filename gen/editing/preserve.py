@@ -83,9 +83,18 @@ def _changed_regions(before: RegionLatents, after: RegionLatents) -> Bool[Tensor
     pairs = [(before.tokens, after.tokens)]
     pairs += [(getattr(before.pose, name), getattr(after.pose, name)) for name in ("centre", "size", "flip", "angle", "depth", "yaw")]
     for old, new in pairs:
-        if old is not None and new is not None:
-            changed = changed | ((old != new).flatten(2).any(-1) if old.ndim > 2 else old != new)
+        differs = _differs(old, new)
+        if differs is not None:
+            changed = changed | (differs.flatten(2).any(-1) if differs.ndim > 2 else differs)
     return changed & (before.valid | after.valid)
+
+
+def _differs(old: Tensor | None, new: Tensor | None) -> Tensor | None:
+    """Return where two values differ; depth and yaw may be unknown, as None altogether or as NaN one by one, and unknown is no change."""
+    if old is None or new is None:
+        known = new if old is None else old
+        return None if known is None else ~known.isnan()
+    return (old != new) & ~(old.isnan() & new.isnan())
 
 
 def _painted_boxes(latents: RegionLatents, height: int, width: int) -> Bool[Tensor, "b n h w"]:

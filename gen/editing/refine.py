@@ -81,9 +81,10 @@ def refine(
     try:
         with torch.enable_grad():
             for _ in tqdm(range(settings.num_steps), desc="refine", unit="step", leave=False):
-                uniform = torch.rand(len(clean), generator=generator)
-                levels = (settings.timestep_shift * uniform / (1 + (settings.timestep_shift - 1) * uniform)).to(device)
-                noise = torch.randn(clean.shape, generator=generator).to(device)
+                # The same draws for every picture, whatever it stands beside.
+                uniform = torch.rand((), generator=generator)
+                levels = (settings.timestep_shift * uniform / (1 + (settings.timestep_shift - 1) * uniform)).expand(len(clean)).to(device)
+                noise = torch.randn(clean.shape[1:], generator=generator).expand_as(clean).to(device)
                 conditioning = pipeline.condition(RegionLatents(tokens, start.pose, start.valid), prompt)
                 noisy = pipeline.noise.add_noise(clean, noise, levels)
                 prediction = pipeline.predict(noisy, pipeline.noise.timesteps(levels), conditioning)

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+_MOST_REGIONS = 512  # that are looked at: enough for the figures, and the singular values stay cheap
+
 
 @torch.no_grad()
 def token_statistics(tokens: Float[Tensor, "b n q d"], valid: Bool[Tensor, "b n"]) -> dict[str, Float[Tensor, ""]]:
@@ -23,14 +25,13 @@ def token_statistics(tokens: Float[Tensor, "b n q d"], valid: Bool[Tensor, "b n"
 
     Source: effective rank: Roy and Vetterli 2007, definition 1; as a sign of collapse: Garrido et al. 2023, arXiv 2210.02885.
     """
-    flat = tokens.float().flatten(2)[valid]
+    flat, picture = tokens.float().flatten(2)[valid][:_MOST_REGIONS], valid.nonzero()[:_MOST_REGIONS, 0]
     if flat.shape[0] < 2 or not flat.isfinite().all():
         return dict.fromkeys(("effective_rank", "mean_cosine", "mean_std"), torch.tensor(torch.nan, device=tokens.device))
     with torch.autocast(tokens.device.type, enabled=False):
         values = torch.linalg.svdvals(flat)
         share = values / values.sum().clamp_min(1e-12)
         unit = F.normalize(flat, dim=-1)
-        picture = valid.nonzero()[:, 0]
         apart = picture[:, None] != picture
         return {
             "effective_rank": torch.special.entr(share).sum().exp(),

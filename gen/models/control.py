@@ -37,4 +37,6 @@ def control_branch(unet: Any, downscale: int, attention: Backend = "sdpa") -> Co
     channels = tuple(_CHANNELS[min(i, len(_CHANNELS) - 1)] for i in range(halvings + 1))
     branch = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=channels, conditioning_channels=3)
     attach_attention(branch, attention)
+    if unet.is_gradient_checkpointing:
+        branch.enable_gradient_checkpointing()
     return branch

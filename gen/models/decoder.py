@@ -91,7 +91,7 @@ def small_unet(
     from diffusers import UNet2DConditionModel
 
     if len(attention_levels) != len(block_out_channels):
-        raise ValueError(f"attention_levels={attention_levels} and block_out_channels={block_out_channels} differ in length")
+        raise ValueError(f"model.decoder.attention_levels={attention_levels} and block_out_channels={block_out_channels} differ in length")
     return UNet2DConditionModel(
         in_channels=latent_channels,
         out_channels=latent_channels,

@@ -109,7 +109,7 @@ class ClassHead(Head):
     def __init__(self, width: int, num_queries: int, classes: dict[str, int], detached: bool = False) -> None:
         super().__init__(width, num_queries, detached)
         if not classes or min(classes.values()) < 2:
-            raise ValueError(f"model.heads.classes={classes}: a label needs at least 2 classes, and the head at least 1 label")
+            raise ValueError(f"model.heads.heads.*.classes={classes}: a label needs at least 2 classes, and the head at least 1 label")
         self.classifiers = nn.ModuleDict({name: nn.Linear(self.features, count) for name, count in classes.items()})
 
     def losses(
@@ -127,7 +127,8 @@ class ClassHead(Head):
         missing = self.classifiers.keys() - batch.labels.keys()
         if missing:
             raise ValueError(
-                f"model.heads.classes names {sorted(missing)}, but the dataset's labels are {sorted(batch.labels)}; leave the others out"
+                f"model.heads.heads.*.classes names {sorted(missing)}, but the dataset's labels are {sorted(batch.labels)}; "
+                "leave the others out"
             )
         logits = self.predict(source_tokens)
         return {

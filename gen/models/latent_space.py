@@ -89,7 +89,7 @@ class AutoencoderSpace(nn.Module):
         """
         from diffusers import AutoencoderKL, AutoencoderTiny
 
-        folder = pretrained_folder(weights, ("vae", ""), "autoencoder")
+        folder = pretrained_folder(weights, ("vae", ""), "model.decoder.autoencoder")
         folder = folder / "vae" if (folder / "vae").is_dir() else folder
         return AutoencoderSpace(load_network(folder, {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}))
 

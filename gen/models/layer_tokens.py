@@ -75,8 +75,8 @@ class LayerTokens(Component):
             self.config |= {"width": width, "groups": groups}
         elif (self.width, self.groups) != (width, groups):
             raise ValueError(
-                f"conditioner.layers was built for {len(self.groups)} layers of width {self.width}, but the U-Net has {len(names)} of width"
-                f" {width}; use the U-Net that it was trained with, or build it anew"
+                f"model.conditioner.layers was built for {len(self.groups)} layers of width {self.width}, but the U-Net has {len(names)} of"
+                f" width {width}; use the U-Net that it was trained with, or build it anew"
             )
 
     def forward(self, regions: Float[Tensor, "b r d"]) -> list[Float[Tensor, "b r d"]]:
@@ -112,7 +112,9 @@ class RegionGate(Component):
             self.gates = nn.Parameter(torch.zeros(num_layers))
             self.config["num_layers"] = num_layers
         elif self.num_layers != num_layers:
-            raise ValueError(f"conditioner.gate was built for {self.num_layers} layers, but the U-Net has {num_layers}; build it anew")
+            raise ValueError(
+                f"model.conditioner.gate was built for {self.num_layers} layers, but the U-Net has {num_layers}; build it anew"
+            )
 
     def forward(self) -> Float[Tensor, " layers"]:
         """Return how far each layer's gate is open, in (-1, 1)."""

@@ -52,15 +52,15 @@ class LayerModulation(Component):
         kind, channels = unet.config.resnet_time_scale_shift, modulation_channels(unet)
         if kind != "scale_shift":
             raise ValueError(
-                f"the U-Net has resnet_time_scale_shift={kind!r}, but conditioner.modulation needs 'scale_shift'; build it so, or leave"
-                " modulation out"
+                f"the U-Net has resnet_time_scale_shift={kind!r}, but model.conditioner.modulation needs 'scale_shift'; build it so, or"
+                " leave modulation out"
             )
         if self.channels is None:
             self._build(channels)
             self.config["channels"] = channels
         elif self.channels != channels:
             raise ValueError(
-                f"conditioner.modulation was built for blocks of {self.channels}, but the U-Net's take {channels}; build it anew"
+                f"model.conditioner.modulation was built for blocks of {self.channels}, but the U-Net's take {channels}; build it anew"
             )
 
     def forward(self, latents: list[Float[Tensor, "b d"]]) -> Float[Tensor, "b m"]:

@@ -125,7 +125,9 @@ class NoiseProcess:
     def timesteps(self, levels: Float[Tensor, " b"]) -> Shaped[Tensor, " b"]:
         """Return what the U-Net is told: whole steps with betas, 1000 s with flow."""
         steps = levels * self.scheduler.config.num_train_timesteps
-        return steps if self.prediction_type == "flow" else steps.long()
+        if self.prediction_type == "flow":
+            return steps
+        return steps.long().clamp(max=self.scheduler.config.num_train_timesteps - 1)  # a level just below 1 may be rounded to 1
 
     def add_noise(
         self, clean: Float[Tensor, "b c g2 g3"], noise: Float[Tensor, "b c g2 g3"], levels: Float[Tensor, " b"]

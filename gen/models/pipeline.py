@@ -118,7 +118,7 @@ class RegionPipeline:
         return [part for part in self.components.values() if isinstance(part, torch.nn.Module)]
 
     def to(self, target: torch.device | str | torch.dtype) -> RegionPipeline:
-        """Move every part to a device, or change its dtype."""
+        """Move every part to a device, or change its dtype, to save it smaller; it paints in fp32."""
         for part in self.modules():
             part.to(target)
         return self

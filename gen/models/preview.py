@@ -52,7 +52,7 @@ def _paint(
     pipeline: RegionPipeline, latents: RegionLatents, batch: RegionBatch, changed: Bool[Tensor, "b h w"] | None, steps: int
 ) -> Tensor:
     context = None if changed is None else pipeline.surroundings(batch.source.pixel_values, changed)
-    control = batch.control if pipeline.controlnet is not None else None
+    control = batch.control if pipeline.controlnet is not None and changed is None else None  # it shows the unedited picture
     generator = torch.Generator().manual_seed(0)
     prompt = [_of_present(text, present) for text, present in zip(batch.captions, latents.valid.tolist(), strict=True)]
     return pipeline.decode(latents, prompt=prompt, context=context, control=control, num_inference_steps=steps, generator=generator)

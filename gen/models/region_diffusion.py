@@ -47,6 +47,7 @@ class _Draws:
     text_dropped: Bool[Tensor, " b"]
     known: Bool[Tensor, "b h w"]
     layer_dropped: Bool[Tensor, "b k"]
+    control_dropped: Bool[Tensor, " b"]
 
 
 class RegionDiffusion(nn.Module):
@@ -72,6 +73,7 @@ class RegionDiffusion(nn.Module):
         conditioning_dropout: probability that a sample's regions are replaced by the learned null.
         text_dropout: probability that a sample's caption is left out.
         layer_dropout: probability, for every specialised or modulated layer of the decoder, that it is told nothing of the regions.
+        control_dropout: probability that a sample's ControlNet says nothing, so that pictures can be edited without one.
         timestep_shift: s in t = s u / (1 + (s - 1) u) with u uniform: above 1, training sees more of the high noise levels, where the
             conditioning decides what is painted. Source: Esser et al. 2024, arXiv 2403.03206, eq. 23.
         resolution: side of the pictures, in pixels.
@@ -102,6 +104,7 @@ class RegionDiffusion(nn.Module):
         conditioning_dropout: float = 0.1,
         text_dropout: float = 0.5,
         layer_dropout: float = 0.0,
+        control_dropout: float = 0.3,
         timestep_shift: float = 3.0,
         resolution: int = 64,
         num_regions: int = 6,
@@ -109,15 +112,18 @@ class RegionDiffusion(nn.Module):
     ) -> None:
         super().__init__()
         probabilities = {"region_dropout": region_dropout, "conditioning_dropout": conditioning_dropout}
-        for name, value in (probabilities | {"text_dropout": text_dropout, "layer_dropout": layer_dropout}).items():
+        probabilities |= {"text_dropout": text_dropout, "layer_dropout": layer_dropout, "control_dropout": control_dropout}
+        for name, value in probabilities.items():
             if not 0 <= value <= 1:
                 raise ValueError(f"model.{name}={value} is not a probability in [0, 1]")
+        if not timestep_shift > 0:
+            raise ValueError(f"model.timestep_shift={timestep_shift}: must be above 0; 1 draws all noise levels alike")
         self.region_encoder: Any = region_encoder
         self.conditioner, self.decoder, self.heads = conditioner, decoder, heads
         self.context_erasing, self.grid_channels = context_erasing, grid_channels
         self.loss_weights, self.similarity, self.similarity_stop_gradient = loss_weights, similarity, similarity_stop_gradient
         self.region_dropout, self.conditioning_dropout, self.text_dropout = region_dropout, conditioning_dropout, text_dropout
-        self.layer_dropout, self.timestep_shift = layer_dropout, timestep_shift
+        self.layer_dropout, self.control_dropout, self.timestep_shift = layer_dropout, control_dropout, timestep_shift
         self.num_regions, self.preview_steps = num_regions, preview_steps
         self.attention = attention
         self._connect(resolution)
@@ -218,14 +224,15 @@ class RegionDiffusion(nn.Module):
             self.decoder.unet, noisy, noise.timesteps(draws.levels), conditioning,
             SourceContext(batch.context, draws.known) if self.context_erasing is not None else None,
             coordinates=target.coordinates if self.grid_channels else None,
-            control=batch.control if self.controlnet is not None else None, controlnet=self.controlnet, attention_maps=maps,
+            control=batch.control if self.controlnet is not None else None, controlnet=self.controlnet,
+            control_present=~draws.control_dropped, attention_maps=maps,
         )  # fmt: skip
         goal = noise.goal(clean, draws.noise, draws.levels)
         unfold = self.decoder.latent_space.unfold
         error = losses.squared_error(unfold(prediction), unfold(goal))
         weight = noise.velocity_weight(draws.levels, self.loss_weights.largest)
         masks = F.adaptive_avg_pool2d((target.regions.masks & latents.valid[..., None, None]).float(), (error.shape[-2], error.shape[-1]))
-        union = torch.where(draws.conditioning_dropped[:, None, None], 1.0, masks.amax(1))
+        union = torch.where(draws.conditioning_dropped[:, None, None], 1.0, masks.sum(1).clamp(max=1))
         terms = {
             "diffusion": lambda: losses.diffusion_loss(error, weight),
             "masked_diffusion": lambda: losses.masked_diffusion_loss(error, weight, union),
@@ -239,8 +246,10 @@ class RegionDiffusion(nn.Module):
         maps: list[Tensor], conditioning: Conditioning, regions: Regions, valid: Bool[Tensor, "b n"], draws: _Draws
     ) -> Tensor:
         """Return the attention loss, a mean over the decoder's layers; samples that are told nothing of their regions do not count."""
-        counted = valid & ~draws.conditioning_dropped[:, None]
-        terms = [losses.attention_region_loss(attention, conditioning.token_region, regions.masks, counted) for attention in maps]
+        terms = []
+        for layer, attention in enumerate(maps):
+            counted = valid & ~(draws.conditioning_dropped | draws.layer_dropped[:, layer])[:, None]
+            terms.append(losses.attention_region_loss(attention, conditioning.token_region, regions.masks, counted))
         return torch.stack(terms).mean()
 
     def _representation_terms(
@@ -288,7 +297,8 @@ class RegionDiffusion(nn.Module):
             noise = torch.randn(shape, generator=generator)
             layers = torch.rand(self.conditioner.num_layers, generator=generator) < self.layer_dropout
             conditioning, text = uniform[1] < self.conditioning_dropout, uniform[2] < self.text_dropout
-            rows.append((noise, level, dropped, others, conditioning, text, known, layers))
+            control = torch.rand((), generator=generator) < self.control_dropout
+            rows.append((noise, level, dropped, others, conditioning, text, known, layers, control))
         return _Draws(*(torch.stack(column).to(device) for column in zip(*rows, strict=True)))
 
     def compile(self, *arguments: Any, **named: Any) -> None:

@@ -73,9 +73,9 @@ class RegionVisibility(Component):
     def __init__(self, cross_attention: bool = True, self_attention: bool = False, margin: float = 0.1) -> None:
         super().__init__()
         if margin < 0:
-            raise ValueError(f"conditioner.visibility.margin={margin} is negative; 0 is the box itself")
+            raise ValueError(f"model.conditioner.visibility.margin={margin} is negative; 0 is the box itself")
         if not cross_attention and not self_attention:
-            raise ValueError("conditioner.visibility restricts neither cross_attention nor self_attention; leave it out (null)")
+            raise ValueError("model.conditioner.visibility restricts neither cross_attention nor self_attention; leave it out (null)")
         self.cross_attention, self.self_attention, self.margin = cross_attention, self_attention, margin
 
     def forward(self, pose: RegionPose, valid: Bool[Tensor, "b n"], dropped: Bool[Tensor, " b"]) -> VisibleCells:

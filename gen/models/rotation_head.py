@@ -63,9 +63,9 @@ class RotationHead(Head):
         super().__init__(width, num_queries, detached)
         sizes = {"six_d": (0, 6), "six_d_diffusion": (8, 6), "bins": (0, 2 * num_bins), "relative": (self.features, 6)}
         if kind not in sizes:
-            raise ValueError(f"model.heads.rotation.kind={kind!r}: is unknown; choose one of {', '.join(sizes)}")
+            raise ValueError(f"model.heads.heads.*.kind={kind!r}: is unknown; choose one of {', '.join(sizes)}")
         if num_bins < 2:
-            raise ValueError(f"model.heads.rotation.num_bins={num_bins}: leaves nothing to choose; use at least 2")
+            raise ValueError(f"model.heads.heads.*.num_bins={num_bins}: leaves nothing to choose; use at least 2")
         self.kind = kind
         self.needs_target = kind == "relative"
         more, answers = sizes[kind]
@@ -134,7 +134,7 @@ class RotationHead(Head):
 
     def _relative(self, source: Float[Tensor, "b n q d"], target: Float[Tensor, "b n q d"] | None) -> Float[Tensor, "b n 3 3"]:
         if target is None:
-            raise ValueError("model.heads.rotation.kind=relative: compares two views; give the tokens of the target view as well")
+            raise ValueError("model.heads.heads.*.kind=relative: compares two views; give the tokens of the target view as well")
         change = self.network(torch.cat([self.read(source), self.read(target)], -1))
         return matrix_from_six(change + six_from_matrix(torch.eye(3, device=change.device)))  # at first, nothing has turned
 

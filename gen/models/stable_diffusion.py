@@ -62,7 +62,7 @@ def pretrained_text_encoder(weights: str) -> tuple[CLIPTokenizer, CLIPTextModel]
     """
     from transformers import CLIPTextModel, CLIPTokenizer
 
-    folder = pretrained_folder(weights, ("tokenizer", "text_encoder"))
+    folder = pretrained_folder(weights, ("tokenizer", "text_encoder"), "model.conditioner.text.weights")
     model = load_network(folder / "text_encoder", {"CLIPTextModel": CLIPTextModel})
     # Without its files transformers gives a tokenizer of the special tokens alone, and no error.
     if not (folder / "tokenizer").is_dir():

@@ -21,8 +21,9 @@ _PROJECTION = re.compile(r"(^|\.)(to_[qkv]|to_out\.0|[qkvo]_proj|out_proj|query|
 class Tuning:
     """How a network is trained.
 
-    Whatever it says, parameters that are new in a network that was trained elsewhere are trained: those whose names begin with one of the
-    prefixes in their module's attribute `always_trained`, such as the widened input of a decoder.
+    Parameters that are new in a network that was trained elsewhere are among the trained ones whatever `parts` says: those whose names
+    begin with one of the prefixes in their module's attribute `always_trained`, such as the widened input of a decoder. Steps and learning
+    rate hold for them too.
 
     Attributes:
         parts: what is trained: everything; a U-Net's cross-attention; low-rank adapters of the attention's projections; the last blocks; or
@@ -49,15 +50,17 @@ class Tuning:
     def __post_init__(self) -> None:
         """Check the ranges."""
         if self.parts not in get_args(Parts):
-            raise ValueError(f"tuning.parts={self.parts}: unknown; give one of {', '.join(get_args(Parts))}")
+            raise ValueError(f"model.*_tuning.parts={self.parts}: unknown; give one of {', '.join(get_args(Parts))}")
         for name, least in (("lora_rank", 1), ("num_blocks", 1), ("first_step", 0)):
             if getattr(self, name) < least:
-                raise ValueError(f"tuning.{name}={getattr(self, name)}: must be at least {least}")
+                raise ValueError(f"model.*_tuning.{name}={getattr(self, name)}: must be at least {least}")
         if not self.learning_rate_scale > 0:
-            raise ValueError(f"tuning.learning_rate_scale={self.learning_rate_scale}: must be above 0; to train nothing, give parts=none")
+            raise ValueError(
+                f"model.*_tuning.learning_rate_scale={self.learning_rate_scale}: must be above 0; to train nothing, give parts=none"
+            )
         if self.last_step is not None and self.last_step <= self.first_step:
             raise ValueError(
-                f"tuning.last_step={self.last_step}: must come after first_step={self.first_step}; to train nothing, parts=none"
+                f"model.*_tuning.last_step={self.last_step}: must come after first_step={self.first_step}; to train nothing, parts=none"
             )
 
 
@@ -76,13 +79,13 @@ def apply_tuning(module: nn.Module, tuning: Tuning) -> None:
     if tuning.parts == "cross_attention":
         found = [part for name, part in module.named_modules() if name.split(".")[-1] == "attn2"]  # as diffusers calls it
         if not found:
-            raise ValueError(f"tuning.parts=cross_attention: a {kind} has none; give lora, last_blocks, all or none")
+            raise ValueError(f"model.*_tuning.parts=cross_attention: a {kind} has none; give lora, last_blocks, all or none")
         for part in found:
             part.requires_grad_(True)
     elif tuning.parts == "last_blocks":
         blocks = _blocks(module)
         if tuning.num_blocks > len(blocks):
-            raise ValueError(f"tuning.num_blocks={tuning.num_blocks}: a {kind} has {len(blocks)} blocks")
+            raise ValueError(f"model.*_tuning.num_blocks={tuning.num_blocks}: a {kind} has {len(blocks)} blocks")
         for part in blocks[-tuning.num_blocks :]:
             part.requires_grad_(True)
     elif tuning.parts == "lora":
@@ -140,7 +143,7 @@ def _add_adapters(module: nn.Module, rank: int) -> None:
     # No subclasses: torch's own multi-head attention reads its output's weights without calling the layer.
     targets = [name for name, layer in module.named_modules() if type(layer) is nn.Linear and _PROJECTION.search(name)]
     if not targets:
-        raise ValueError(f"tuning.parts=lora: a {type(module).__name__} has no attention; give last_blocks, all or none")
+        raise ValueError(f"model.*_tuning.parts=lora: a {type(module).__name__} has no attention; give last_blocks, all or none")
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=targets), module)
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(".lora_" in name)
@@ -154,7 +157,7 @@ def _blocks(module: Any) -> list[nn.Module]:
     """
     blocks = getattr(module, "up_blocks", getattr(module, "blocks", None))
     if blocks is None:
-        raise ValueError(f"tuning.parts=last_blocks: a {type(module).__name__} has no blocks; give lora, all or none")
+        raise ValueError(f"model.*_tuning.parts=last_blocks: a {type(module).__name__} has no blocks; give lora, all or none")
     return list(blocks if isinstance(blocks, nn.ModuleList | nn.Sequential) else blocks())
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from gen.models.attention import AttentionControl, has_region_attention
@@ -28,6 +28,7 @@ def denoise(
     coordinates: Float[Tensor, "b 2 h w"] | None = None,
     control: Float[Tensor, "b 3 h w"] | None = None,
     controlnet: ControlNetModel | None = None,
+    control_present: Bool[Tensor, " b"] | None = None,
     attention_maps: list[Tensor] | None = None,
 ) -> Float[Tensor, "b c g g"]:
     """Return the U-Net's prediction from noisy latents and everything it is told.
@@ -41,6 +42,7 @@ def denoise(
         coordinates: (x, y) in [-1, 1] of every pixel of the target view, for a U-Net that was built with two channels more.
         control: conditioning picture in [-1, 1], for `controlnet`.
         controlnet: a branch made by `control_branch`; without it the U-Net is on its own.
+        control_present: samples to which the ControlNet's part is added; None: all of them.
         attention_maps: a list to which the probabilities of every cross-attention layer [b p l], averaged over heads, are added in the
             order of execution; p cells row by row, l tokens.
 
@@ -65,6 +67,11 @@ def denoise(
     attention = AttentionControl(conditioning, dtype, record=attention_maps is not None)
     states = conditioning.encoder_hidden_states.to(dtype)
     residuals = _control_residuals(controlnet, control, sample, timesteps, states, replace(attention, record=False))
+    if control_present is not None:
+        shares = control_present.to(dtype)[:, None, None, None]
+        residuals = {
+            name: [part * shares for part in value] if name.startswith("down") else value * shares for name, value in residuals.items()
+        }
     with modulated(unet, conditioning.modulation):
         output = unet(
             sample,

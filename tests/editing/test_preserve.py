@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -112,3 +114,16 @@ def test_feather_lies_inside_and_reaches_one():
 def test_where_all_changes_all_is_the_edited():
     source, edited = torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 8, 8)
     assert torch.equal(composite(source, edited, torch.ones(1, 8, 8, dtype=torch.bool)), edited)
+
+
+def test_an_unknown_yaw_is_no_change_and_one_that_is_told_is(make_latents):
+    latents = make_latents(objects=(1, 2))
+    regions = Regions(torch.zeros(1, 6, 16, 16, dtype=torch.bool), latents.valid)
+    unknown = replace(latents, pose=replace(latents.pose, yaw=torch.full_like(latents.pose.angle, torch.nan)))
+    told = unknown.pose.yaw.clone()
+    told[:, 1] = torch.tensor([0.0, 1.0])
+    turned = replace(latents, pose=replace(latents.pose, yaw=told))
+    assert not changed_area(regions, unknown, unknown).any() and not changed_area(regions, latents, unknown).any()
+    assert changed_area(regions, latents, turned).any() and torch.equal(
+        changed_area(regions, latents, turned), changed_area(regions, unknown, turned)
+    )

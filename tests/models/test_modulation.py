@@ -104,5 +104,5 @@ def test_a_copy_of_the_decoder_is_modulated_too(unet, conditioner):
 
 
 def test_a_decoder_without_scales_is_refused():
-    with pytest.raises(ValueError, match="resnet_time_scale_shift='default', but conditioner.modulation needs 'scale_shift'"):
+    with pytest.raises(ValueError, match="resnet_time_scale_shift='default', but model.conditioner.modulation needs 'scale_shift'"):
         LayerModulation(32).fit(toy_unet())

@@ -179,3 +179,10 @@ def test_a_flow_scheduler_stays_one():
     assert made.config.shift == 3.0 and NoiseProcess(made).prediction_type == "flow"
     with pytest.raises(ValueError, match="these weights were trained with flow"):
         scheduler_from_config(config, "ddim", "epsilon")
+
+
+@pytest.mark.parametrize("prediction_type", ["sample", "epsilon", "v_prediction"])
+def test_a_level_that_was_rounded_to_one_is_the_last_step(prediction_type):
+    """Below 1 by less than fp32 can say: the noise of that step, not a crash."""
+    process = NoiseProcess(build_scheduler(prediction_type))
+    assert process.timesteps(torch.tensor([1.0, 0.9995])).tolist() == [999, 999]

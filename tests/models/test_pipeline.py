@@ -10,8 +10,9 @@ import torch
 
 from gen.artefact import ArtefactError, write_folder
 from gen.models.pipeline import RegionPipeline
+from gen.models.pose_embedding import CameraToken
 from gen.models.source_context import SourceContext
-from gen.models.tiny import tiny_pipeline
+from gen.models.tiny import tiny_pipeline, tiny_region_diffusion
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +105,17 @@ def test_a_pickle_is_refused_with_the_way_to_convert_it(folder):
     write_folder(folder.parent / "pickled", copy)
     with pytest.raises(ArtefactError, match=r"diffusion_pytorch_model.bin: is a pickle.*convert it with safetensors"):
         RegionPipeline.from_pretrained(folder.parent / "pickled")
+
+
+def test_a_camera_token_is_told_that_the_camera_stays_unless_it_is_told_more(batch):
+    pipeline = tiny_region_diffusion(num_regions=6, conditioning={"camera": CameraToken(32)}).eval().pipeline()
+    torch.nn.init.normal_(pipeline.conditioner.camera.mlp[-1].weight, generator=torch.Generator().manual_seed(0))
+    same = torch.eye(3, 4).flatten().expand(len(batch), -1)
+    assert torch.equal(paint(pipeline, batch), paint(pipeline, batch, camera=same))
+    assert not torch.equal(paint(pipeline, batch), paint(pipeline, batch, camera=same + 0.5))
+
+
+def test_what_a_pipeline_was_not_trained_with_is_refused(pipeline, batch):
+    for name, value in {"camera": torch.zeros(len(batch), 12), "control": batch.context}.items():
+        with pytest.raises(ValueError, match=f"{name} is given, but this pipeline"):
+            paint(pipeline, batch, **{name: value})

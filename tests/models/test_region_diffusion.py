@@ -129,6 +129,17 @@ def test_every_prediction_type_trains_and_samples(batch, prediction_type):
     assert pipeline.decode(latents, num_inference_steps=2).isfinite().all()
 
 
+def test_a_dropped_control_picture_says_nothing(batch):
+    """So that a picture can be edited without one by a decoder that knows what that is like."""
+    controls = [torch.full_like(batch.context, value) for value in (-1.0, 1.0)]
+    for dropout, same in ((1.0, True), (0.0, False)):
+        model = tiny_region_diffusion(num_regions=6, controlnet=True, control_dropout=dropout)
+        for parameter in model.controlnet.parameters():
+            torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(0))
+        totals = [model(replace(batch, control=control)).total for control in controls]
+        assert torch.equal(*totals) == same
+
+
 def test_a_preview_passes_over_placeholders_of_regions_that_are_not_there(model, batch):
     prompts = ("a [1] beside [9]", "[region] and [region] and [region] and [region] and [region]", "", "red circle")
     assert model.eval().preview(replace(batch, captions=prompts))["edits"].size
