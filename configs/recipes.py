@@ -3,9 +3,8 @@
 `+experiment=neural_assets` trains on the rendered world in about the time of `demo_exp`; `+experiment=neural_assets_paper` takes the
 paper's decoder and image size. A new recipe is one function here, decorated with what its paper's scale changes.
 
-Figures of the small scale: 400 steps of 16 samples at 64 px, seed 0, one CPU core, `trainer.max_train_steps=400
-evaluation=counterfactuals`: PSNR of the reconstruction above the mean colour, and of a move above the unedited picture. They say that a
-recipe learns, not which is best.
+The figures of the small scale are of one short run each, see docs/recipes.md: PSNR of the reconstruction above the mean colour, and of a
+move above the unedited picture. They say that a recipe learns, not which is best.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ def gen() -> dict[str, Any]:
     """Train the full recipe: all losses that keep an object's features its own, and heads for class and rotation.
 
     Source: this project; the losses' sources stand in gen/losses.py.
-    Expected: FIGURES_gen.
+    Expected: after 400 steps reconstruction +3.25 dB, move +6.27 dB.
     Hardware: 2 CPU cores, 2 GB of memory; at the paper's scale 8 GPUs of 80 GB, not run.
     Command: python train.py +experiment=gen
     """
@@ -88,7 +87,8 @@ def neural_assets() -> dict[str, Any]:
 
     Source: Wu et al. 2024, arXiv 2406.09292. Depth and yaw stand beside the 2-D box instead of projected corners; a tenth of the samples
     have none, so that poses measured from masks can be painted.
-    Expected: FIGURES_neural_assets. The paper's own figures are on other data.
+    Expected: after 1,400 steps reconstruction -1.46 dB, move +1.63 dB: objects are not yet in place.
+    The paper's own figures are on other data.
     Hardware: 2 CPU cores, 2 GB of memory; at the paper's scale 16 accelerators, not run.
     Command: python train.py +experiment=neural_assets
     """
@@ -108,7 +108,8 @@ def image_elements() -> dict[str, Any]:
     """Paint a picture from superpixel-like elements of random partitions, each with a token and a box; the encoder is frozen half-way.
 
     Source: Mu et al. 2024, arXiv 2404.16029: staged training, random partitions.
-    Expected: FIGURES_image_elements. Elements are not objects: the move of an object is not what it was trained for.
+    Expected: masked error 0.158 in the first 50 steps, 0.041 in the last 100. Elements are not objects, so moves
+    are not scored.
     Hardware: 2 CPU cores, 2 GB of memory; at the paper's scale 8 GPUs of 80 GB, not run.
     Command: python train.py +experiment=image_elements
     """
@@ -130,7 +131,7 @@ def soda() -> dict[str, Any]:
     """Paint another view from one latent of the whole picture, which modulates every layer of the decoder; layers are masked at random.
 
     Source: Hudson et al. 2023, arXiv 2311.17901. The decoder also attends to the latent.
-    Expected: FIGURES_soda. One latent knows no objects, so they cannot be moved.
+    Expected: masked error 0.147 in the first 50 steps, 0.049 in the last 100. One latent knows no objects, so they cannot be moved.
     Hardware: 2 CPU cores, 2 GB of memory; at the paper's scale 8 GPUs of 80 GB, not run.
     Command: python train.py +experiment=soda
     """
@@ -152,7 +153,8 @@ def channel_concat() -> dict[str, Any]:
     """Give the decoder the whole source picture as input channels; a region's token says only where the object was.
 
     Source: Michel et al. 2023 (3DIT), arXiv 2307.11073; Brooks et al. 2023 (InstructPix2Pix), arXiv 2211.09800.
-    Expected: FIGURES_channel_concat. Without the source picture there is nothing to reconstruct from.
+    Expected: masked error 0.119 in the first 50 steps, 0.017 in the last 100; a move +0.68 dB: it copies its
+    source and moves nothing yet.
     Hardware: 2 CPU cores, 2 GB of memory; at the paper's scale 8 GPUs of 80 GB, not run.
     Command: python train.py +experiment=channel_concat
     """
@@ -168,7 +170,7 @@ def break_a_scene() -> dict[str, Any]:
     """Train on random subsets of the objects with masked and attention losses, the tokens first, then the decoder as well.
 
     Source: Avrahami et al. 2023, arXiv 2305.16311, with an encoder's tokens in place of optimised ones.
-    Expected: FIGURES_break_a_scene.
+    Expected: after 400 steps reconstruction +0.56 dB, move +3.61 dB.
     Hardware: 2 CPU cores, 2 GB of memory; at the paper's scale one GPU of 80 GB, not run.
     Command: python train.py +experiment=break_a_scene
     """
@@ -186,7 +188,7 @@ def controlnet() -> dict[str, Any]:
     """Add a branch that reads a conditioning picture: outlines of the target's regions.
 
     Source: Zhang et al. 2023, arXiv 2302.05543; at the paper's scale the decoder is frozen, as there.
-    Expected: FIGURES_controlnet; evaluated without a conditioning picture.
+    Expected: after 400 steps reconstruction +2.74 dB, move +5.57 dB; evaluated without a conditioning picture.
     Hardware: 2 CPU cores, 2 GB of memory; at the paper's scale one GPU of 80 GB, not run.
     Command: python train.py +experiment=controlnet
     """
@@ -198,7 +200,7 @@ def rotation() -> dict[str, Any]:
     """Train the region encoder and a rotation head alone: nothing is painted.
 
     Source: Zhou et al. 2019, arXiv 1812.07035 (6-D); Mousavian et al. 2017, arXiv 1612.00496 (bins and residual).
-    Expected: FIGURES_rotation.
+    Expected: median error 11.4 degrees, 62 % within 15.
     Hardware: 2 CPU cores, 2 GB of memory; at the paper's scale one GPU of 80 GB, not run.
     Command: python train.py +experiment=rotation
     """
@@ -215,7 +217,7 @@ def paired_frames() -> dict[str, Any]:
     """Take source and target from two frames of a clip, and let an object's tokens be the same in both.
 
     Source: pairs of frames as in Neural Assets, arXiv 2406.09292; similarity without collapse as in VICReg, arXiv 2105.04906.
-    Expected: FIGURES_paired_frames.
+    Expected: after 400 steps reconstruction +2.89 dB, move +5.58 dB.
     Hardware: 2 CPU cores, 2 GB of memory; at the paper's scale 8 GPUs of 80 GB, not run.
     Command: python train.py +experiment=paired_frames
     """
