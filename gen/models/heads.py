@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import torch
 import torch.nn as nn
@@ -26,9 +27,11 @@ class Head(Component):
 
     Attributes:
         needs_target: whether the head also reads the tokens of the target view.
+        loss: the weight of `LossWeights` that trains it.
     """
 
     needs_target: bool = False
+    loss: ClassVar[str]
 
     def __init__(self, width: int, num_queries: int, detached: bool) -> None:
         super().__init__()
@@ -106,6 +109,8 @@ class ClassHead(Head):
         detached: measure what the tokens hold instead of teaching it.
     """
 
+    loss = "classes"
+
     def __init__(self, width: int, num_queries: int, classes: dict[str, int], detached: bool = False) -> None:
         super().__init__(width, num_queries, detached)
         if not classes or min(classes.values()) < 2:
@@ -150,6 +155,8 @@ class PoseHead(Head):
         hidden: width of the network.
         detached: measure what the tokens hold instead of teaching it.
     """
+
+    loss = "pose"
 
     def __init__(self, width: int, num_queries: int, hidden: int = 256, detached: bool = True) -> None:
         super().__init__(width, num_queries, detached)

@@ -153,9 +153,13 @@ class RegionDiffusion(nn.Module):
         self.decoder.widen(layout + context + (2 if self.grid_channels else 0))
         self.conditioner.fit_to(unet)
         attach_attention(unet, self.attention)
-        if self.loss_weights.classes or self.loss_weights.rotation or self.loss_weights.pose:
-            if self.heads is None:
-                raise ValueError("model.loss_weights asks for classes, rotation or pose, but model.heads is null; choose model/heads=...")
+        given = set() if self.heads is None else {head.loss for _, head in self.heads.named()}
+        for name in ("classes", "rotation", "pose"):
+            weight = getattr(self.loss_weights, name)
+            if weight and name not in given:
+                raise ValueError(f"model.loss_weights.{name}={weight}, but no head of model.heads gives that loss; choose model/heads=...")
+            if not weight and name in given:
+                raise ValueError(f"model.loss_weights.{name}=0, so a head of model.heads would never learn; set it above 0")
 
     def _control_branch(self) -> nn.Module:
         from gen.models.control import control_branch

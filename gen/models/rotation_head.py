@@ -51,6 +51,8 @@ class RotationHead(Head):
         detached: measure what the tokens hold instead of teaching it.
     """
 
+    loss = "rotation"
+
     def __init__(
         self,
         kind: Literal["six_d", "six_d_diffusion", "bins", "relative"] = "bins",

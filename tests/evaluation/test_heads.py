@@ -9,6 +9,7 @@ import torch
 
 from gen.evaluation import heads as evaluation
 from gen.evaluation.heads import HeadsEvaluation
+from gen.losses import LossWeights
 from gen.models.heads import ClassHead, Heads, PoseHead
 from gen.models.pipeline import RegionPipeline
 from gen.models.rotation_head import RotationHead
@@ -23,7 +24,7 @@ def pipeline() -> RegionPipeline:
     torch.manual_seed(0)
     heads = {kind: RotationHead(kind, WIDTH, 2) for kind in KINDS}
     parts = Heads({"classes": ClassHead(WIDTH, 2, {"shape": 8, "colour": 8}), "where": PoseHead(WIDTH, 2), **heads})
-    return tiny_region_diffusion(heads=parts).eval().pipeline()
+    return tiny_region_diffusion(heads=parts, loss_weights=LossWeights(classes=1.0, pose=1.0, rotation=1.0)).eval().pipeline()
 
 
 def test_heads_that_know_nothing_score_as_chance_does(pipeline, tmp_path):
@@ -54,7 +55,7 @@ def test_a_head_that_has_learnt_the_held_out_scenes_is_seen_to_know_them(pipelin
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    knowing = tiny_region_diffusion(heads=Heads({"classes": head})).eval().pipeline()
+    knowing = tiny_region_diffusion(heads=Heads({"classes": head}), loss_weights=LossWeights(classes=1.0)).eval().pipeline()
     knowing.region_encoder = pipeline.region_encoder
     assert scoring(knowing)["classes"]["colour"]["accuracy"] > 0.7
 

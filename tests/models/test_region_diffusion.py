@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gen.models.erasing import ContextErasing
+from gen.models.heads import ClassHead, Heads
 from gen.models.image_backbone import ConvBackbone
 from gen.models.region_diffusion import LossWeights
 from gen.models.region_encoder import RegionEncoder
@@ -58,9 +59,14 @@ def test_a_probability_outside_its_range_is_refused():
         tiny_region_diffusion(region_dropout=2.0)
 
 
-def test_a_loss_without_its_head_is_refused():
-    with pytest.raises(ValueError, match=r"asks for classes, rotation or pose, but model.heads is null"):
+def test_a_loss_without_its_head_and_a_head_without_its_loss_are_refused():
+    heads = {"heads": Heads({"classes": ClassHead(32, 2, {"shape": 8})})}
+    with pytest.raises(ValueError, match=r"model.loss_weights.classes=0.1, but no head of model.heads gives that loss"):
         tiny_region_diffusion(loss_weights=LossWeights(classes=0.1))
+    with pytest.raises(ValueError, match=r"model.loss_weights.rotation=0.1, but no head"):
+        tiny_region_diffusion(loss_weights=LossWeights(classes=0.1, rotation=0.1), **heads)
+    with pytest.raises(ValueError, match=r"model.loss_weights.classes=0, so a head of model.heads would never learn"):
+        tiny_region_diffusion(**heads)
 
 
 def test_parts_that_do_not_fit_are_refused():
