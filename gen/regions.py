@@ -208,6 +208,11 @@ def cell_centres(height: int, width: int, device: torch.device | str = "cpu") ->
     return torch.stack([x, y], -1).flatten(0, 1)
 
 
+def picture_coordinates(height: int, width: int, device: torch.device | str = "cpu") -> Float[Tensor, "2 h w"]:
+    """Return the (x, y) of every pixel's centre in [-1, 1]: what a view's coordinates are without augmentation."""
+    return cell_centres(height, width, device).mT.unflatten(1, (height, width)) * 2 - 1
+
+
 def _turned_boxes(masks: Bool[Tensor, "n h w"], angle: Float[Tensor, " 2"]) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "n 2"]]:
     """Return centre and size of each mask's box along axes turned by `angle`; zeros where a mask is empty."""
     height, width = masks.shape[-2:]

@@ -40,3 +40,11 @@ def photographs() -> dict[str, Image.Image]:
     import skimage.data
 
     return {name: Image.fromarray(np.asarray(getattr(skimage.data, name)())) for name in ("astronaut", "chelsea", "coffee", "rocket")}
+
+
+@pytest.fixture(scope="session")
+def stable_diffusion(tmp_path_factory) -> Path:
+    """Write a toy-size folder in Stable Diffusion's layout."""
+    from tests.models.toy_stable_diffusion import write_toy_stable_diffusion
+
+    return write_toy_stable_diffusion(tmp_path_factory.mktemp("toy") / "stable_diffusion")

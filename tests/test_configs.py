@@ -8,25 +8,16 @@ import sys
 
 import pytest
 from accelerate.state import AcceleratorState
-from hydra import compose, initialize
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from configs import build_store
 from configs.hydra import main, runnable
+from tests.one_step import STORE, composed
 from train import train
 
-STORE = build_store()
 ENTRIES = sorted((entry["group"], entry["name"]) for entry in STORE if entry["group"] and not entry["group"].startswith("hydra"))
 # At the papers' scale pretrained weights are needed: tests/test_recipes.py puts toys in their place.
 EXPERIMENTS = [name for group, name in ENTRIES if group == "experiment" and not name.endswith("_paper")]
-
-
-def composed(*overrides: str):
-    STORE.add_to_hydra_store(overwrite_ok=True)
-    GlobalHydra.instance().clear()
-    with initialize(config_path=None, version_base="1.3"):
-        return compose("config", list(overrides))
 
 
 def override(group: str, name: str) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.models.toy_stable_diffusion import write_toy_stable_diffusion
 from tests.one_step import BACKBONE, SMALL_RESNET, STORE, TINY, TINY_STABLE_DIFFUSION, assert_trains_and_reloads, composed, toy_backbone
 
 TABLE = Path(__file__).parents[1] / "docs" / "options.md"
@@ -21,11 +20,6 @@ TOY = {
     "backbone=resnet": toy_backbone("resnet", SMALL_RESNET),
     "backbone=timm": [f"{BACKBONE}.weights=random", f"{BACKBONE}.name=resnet10t"],
 }
-
-
-@pytest.fixture(scope="session")
-def stable_diffusion(tmp_path_factory) -> Path:
-    return write_toy_stable_diffusion(tmp_path_factory.mktemp("toy") / "stable_diffusion")
 
 
 @pytest.mark.parametrize("row", [overrides for _, overrides in ROWS], ids=[name.replace(" ", "_") for name, _ in ROWS])

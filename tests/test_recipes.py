@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from configs import recipes
 from configs.recipes import RECIPES
 from configs.store import merged
-from tests.models.toy_stable_diffusion import write_toy_stable_diffusion
 from tests.one_step import TINY, TINY_STABLE_DIFFUSION, assert_trains_and_reloads, composed, toy_backbone
 
 SMALL = [name for name in RECIPES if not name.endswith("_paper")]
-
-
-@pytest.fixture(scope="session")
-def stable_diffusion(tmp_path_factory) -> Path:
-    return write_toy_stable_diffusion(tmp_path_factory.mktemp("toy") / "stable_diffusion")
 
 
 @pytest.mark.parametrize("name", SMALL)

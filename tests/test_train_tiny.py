@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pytest
 from accelerate.state import AcceleratorState
-from hydra import compose, initialize
-from hydra.core.global_hydra import GlobalHydra
 
-from configs import build_store
 from configs.hydra import runnable
 from gen.models.pipeline import RegionPipeline
+from tests.one_step import composed
 from train import train
 
 TINY = ("+experiment=demo_exp", "+mode=tiny")
@@ -33,11 +31,7 @@ def _workplace(tmp_path, monkeypatch, photographs):
 
 
 def run(*overrides: str) -> None:
-    build_store().add_to_hydra_store(overwrite_ok=True)
-    GlobalHydra.instance().clear()
-    with initialize(config_path=None, version_base="1.3"):
-        config = compose("config", [*TINY, *overrides])
-    runnable(train)(config)
+    runnable(train)(composed(*TINY, *overrides))
 
 
 def launch(repository: Path, num_processes: str, *words: str) -> None:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
+from gen.models.noise_process import shifted_levels
 from gen.regions import RegionLatents, RegionPose
 
 if TYPE_CHECKING:
@@ -82,8 +83,8 @@ def refine(
         with torch.enable_grad():
             for _ in tqdm(range(settings.num_steps), desc="refine", unit="step", leave=False):
                 # The same draws for every picture, whatever it stands beside.
-                uniform = torch.rand((), generator=generator)
-                levels = (settings.timestep_shift * uniform / (1 + (settings.timestep_shift - 1) * uniform)).expand(len(clean)).to(device)
+                level = shifted_levels(torch.rand((), generator=generator), settings.timestep_shift)
+                levels = level.expand(len(clean)).to(device)
                 noise = torch.randn(clean.shape[1:], generator=generator).expand_as(clean).to(device)
                 conditioning = pipeline.condition(RegionLatents(tokens, start.pose, start.valid), prompt)
                 noisy = pipeline.noise.add_noise(clean, noise, levels)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Literal
 
@@ -35,11 +33,9 @@ class Evaluation:
         Raises:
             ArtefactError: if the pipeline folder is missing or damaged.
         """
-        import torch
-
         from gen.evaluation.benchmark import run_edits, score
         from gen.evaluation.counterfactuals import HELD_OUT_SEED, build_cases
-        from gen.evaluation.report import write_report
+        from gen.evaluation.report import circumstances, write_report
         from gen.models.pipeline import RegionPipeline
 
         pipeline = RegionPipeline.from_pretrained(pipeline_folder, device=self.device)
@@ -47,14 +43,11 @@ class Evaluation:
         cases = build_cases(self.num_scenes, pipeline.resolution, pipeline.num_regions, self.preset, scene_seed)
         edited = run_edits(pipeline, cases, self.num_inference_steps, self.seed)
         figures = score(edited, cases)
-        on_cpu = f"CPU ({platform.machine()}), {torch.get_num_threads()} threads"
         facts = {
             "scenes": f"{self.num_scenes} held-out scenes, preset {self.preset}, {pipeline.resolution} px",
             "denoising steps": self.num_inference_steps,
             "seed": self.seed,
             "scene seed": scene_seed,
-            "hardware": torch.cuda.get_device_name() if self.device.startswith("cuda") else on_cpu,
-            "date": date.today().isoformat(),
         }
-        write_report(folder, figures, edited, cases, facts=facts)
+        write_report(folder, figures, edited, cases, facts=facts | circumstances(self.device))
         return figures

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +15,7 @@ from gen.data.batch import RegionBatch
 from gen.data.scenes import Scenes
 from gen.evaluation import rotation_metrics
 from gen.evaluation.counterfactuals import HELD_OUT_SEED
+from gen.evaluation.report import circumstances, write_table
 from gen.models.heads import ClassHead, Head, Heads, PoseHead
 from gen.models.pipeline import RegionPipeline
 from gen.models.rotation_head import RotationHead
@@ -53,10 +53,7 @@ class HeadsEvaluation:
         figures = {name: _figures(head, [record[name] for record in records]) for name, head in pipeline.heads.named()}
         if folder is not None:
             facts = {"scenes": self.num_scenes, "preset": self.preset, "scene seed": self.scene_seed, "resolution": pipeline.resolution}
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "heads.json").write_text(json.dumps({"facts": facts, "figures": figures}, indent=2) + "\n")
-            notes = "".join(f"- {name}: {value}\n" for name, value in facts.items())
-            (folder / "heads.md").write_text(table(figures) + "\n\n" + notes)
+            write_table(folder, "heads", {"figures": figures}, table(figures), facts | circumstances(pipeline.device))
         return figures
 
     def batches(self, resolution: int, num_regions: int) -> list[RegionBatch]:

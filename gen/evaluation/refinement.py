@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import torch
+from PIL.Image import Image
 
 from gen.editing.refine import Refinement
 from gen.evaluation.benchmark import Edited, run_edits, score
 from gen.evaluation.counterfactuals import Cases, build_cases
-from gen.evaluation.report import FIGURES
+from gen.evaluation.report import FIGURES, circumstances, value_with_unit, write_table
 from gen.models.pipeline import RegionPipeline
 from image_utils import convert, grid, io
 
@@ -32,18 +31,15 @@ def measure_refinement(pipeline: RegionPipeline, num_scenes: int, settings: Refi
     before, after = (score(pictures, cases) for pictures in edited)
     lines = ["| figure | encoder's latents | refined |", "|---|---|---|"]
     for name, (text, unit) in FIGURES.items():
-        factor = 100 if unit == "%" else 1
-        lines.append(f"| {text} | {factor * before[name]:.2f} {unit} | {factor * after[name]:.2f} {unit} |")
-    facts = {"scenes": num_scenes, "threads": torch.get_num_threads(), **vars(settings)}
-    notes = "".join(f"- {name}: {value}\n" for name, value in facts.items())
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "refinement.json").write_text(json.dumps({"facts": facts, "before": before, "after": after}, indent=2) + "\n")
-    (folder / "refinement.md").write_text("\n".join(lines) + "\n\n" + notes)
-    io.save_image(_sheet(cases, edited[0], edited[1]), folder / "refinement.png", None)
-    return "\n".join(lines)
+        lines.append(f"| {text} | {value_with_unit(before[name], unit)} | {value_with_unit(after[name], unit)} |")
+    table = "\n".join(lines)
+    facts = {"scenes": f"{num_scenes} held-out scenes, preset simple, {pipeline.resolution} px", **vars(settings)}
+    write_table(folder, "refinement", {"before": before, "after": after}, table, facts | circumstances(pipeline.device))
+    io.save_image(_sheet(cases, edited[0], edited[1]), folder / "refinement.png")
+    return table
 
 
-def _sheet(cases: Cases, before: Edited, after: Edited, rows: int = 8):
+def _sheet(cases: Cases, before: Edited, after: Edited, rows: int = 8) -> Image:
     columns = {
         "source": cases.source,
         "latents only": before.reconstruction,

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import platform
+from datetime import date
 from pathlib import Path
+
+import torch
 
 from gen.evaluation.benchmark import Edited
 from gen.evaluation.counterfactuals import Cases
@@ -30,11 +34,26 @@ def table(figures: dict[str, float]) -> str:
     lines = ["| figure | value | on true renders |", "|---|---|---|"]
     for name, (text, unit) in FIGURES.items():
         truth = figures.get(f"{name}_of_truth")
-        lines.append(f"| {text} | {_value(figures[name], unit)} | {'' if truth is None else _value(truth, unit)} |")
+        lines.append(f"| {text} | {value_with_unit(figures[name], unit)} | {'' if truth is None else value_with_unit(truth, unit)} |")
     return "\n".join(lines)
 
 
-def _value(value: float, unit: str) -> str:
+def circumstances(device: torch.device | str) -> dict[str, str]:
+    """Return on what and when figures are measured."""
+    on_cpu = f"CPU ({platform.machine()}), {torch.get_num_threads()} threads"
+    hardware = torch.cuda.get_device_name() if torch.device(device).type == "cuda" else on_cpu
+    return {"hardware": hardware, "date": date.today().isoformat()}
+
+
+def write_table(folder: Path, name: str, values: dict, table: str, facts: dict) -> None:
+    """Write values as `name`.json and their table as `name`.md, each with the facts of how they were measured."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps({"facts": facts, **values}, indent=2) + "\n")
+    (folder / f"{name}.md").write_text(table + "\n\n" + "".join(f"- {fact}: {value}\n" for fact, value in facts.items()))
+
+
+def value_with_unit(value: float, unit: str) -> str:
+    """Return a figure as a table shows it."""
     return f"{100 * value:.1f} %" if unit == "%" else f"{value:.2f} {unit}"
 
 
@@ -49,10 +68,7 @@ def write_report(folder: Path, figures: dict[str, float], edited: Edited, cases:
         rows: scenes in the picture.
         facts: how the figures were made (seed, steps, hardware, date); stored beside them.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "figures.json").write_text(json.dumps({"facts": facts or {}, "figures": figures}, indent=2) + "\n")
-    notes = "".join(f"- {name}: {value}\n" for name, value in (facts or {}).items())
-    (folder / "figures.md").write_text(table(figures) + "\n\n" + notes)
+    write_table(folder, "figures", {"figures": figures}, table(figures), facts or {})
     columns = {
         "source": cases.source,
         "latents only": edited.reconstruction,

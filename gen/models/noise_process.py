@@ -91,6 +91,14 @@ def scheduler_from_config(config: Mapping[str, Any], sampler: Sampler = "ddim", 
     return DPMSolverMultistepScheduler(**settings, algorithm_type="dpmsolver++", thresholding=clip, sample_max_value=1.0)
 
 
+def shifted_levels(uniform: Float[Tensor, "*b"], shift: float) -> Float[Tensor, "*b"]:
+    """Return s u / (1 + (s - 1) u): with a shift s above 1, more of the high noise levels.
+
+    Source: Esser et al. 2024, arXiv 2403.03206, eq. 23.
+    """
+    return shift * uniform / (1 + (shift - 1) * uniform)
+
+
 class NoiseProcess:
     """The noise of a diffusers scheduler: x = a x_0 + s e at every level, and sampling.
 

@@ -33,7 +33,7 @@ from gen.models.source_context import SourceContext
 from gen.models.source_pose_encoder import SourcePoseEncoder
 from gen.models.timm_backbone import TimmBackbone
 from gen.models.unet import denoise
-from gen.regions import RegionLatents, RegionPose, Regions
+from gen.regions import RegionLatents, RegionPose, Regions, picture_coordinates
 
 # A folder is data: only these classes are ever built from one, whatever its model_index.json says.
 _REQUIRED = {
@@ -232,8 +232,8 @@ class RegionPipeline:
     ) -> Float[Tensor, "b c g g"]:
         """Return the decoder's prediction at one noise level."""
         context = self._context(context, noisy.shape[0])
-        side = self.resolution
-        coordinates = picture_coordinates(noisy.shape[0], side, noisy.device) if self.grid_channels else None
+        own = picture_coordinates(self.resolution, self.resolution, noisy.device) if self.grid_channels else None
+        coordinates = None if own is None else own.expand(len(noisy), -1, -1, -1)
         branch = self.controlnet if control is not None else None
         control = None if control is None else control.to(noisy.device)
         return denoise(self.unet, noisy, timesteps, conditioning, context, coordinates=coordinates, control=control, controlnet=branch)
@@ -296,12 +296,6 @@ class RegionPipeline:
                 f"{folder / 'model_index.json'}: source_context is {settings['source_context']!r}; it is one of {get_args(ContextKind)}"
             )
         return cls(**parts, **settings).to(device)
-
-
-def picture_coordinates(batch_size: int, side: int, device: torch.device | str = "cpu") -> Float[Tensor, "b 2 h w"]:
-    """Return the (x, y) of every pixel's centre in [-1, 1]: what `View.coordinates` is without augmentation."""
-    ticks = (torch.arange(side, device=device) * 2 + 1) / side - 1
-    return torch.stack([ticks.expand(side, side), ticks[:, None].expand(side, side)]).expand(batch_size, -1, -1, -1)
 
 
 def _load(kind: Any, folder: Path) -> Any:

@@ -21,6 +21,7 @@ from gen.models.conditioner import Conditioner, Conditioning
 from gen.models.decoder import Decoder
 from gen.models.erasing import ContextErasing, drop_regions
 from gen.models.heads import Heads
+from gen.models.noise_process import shifted_levels
 from gen.models.source_context import SourceContext, context_channels
 from gen.models.tuning import Tuning, apply_tuning, merged_copy, tuning_group
 from gen.models.unet import denoise
@@ -74,8 +75,8 @@ class RegionDiffusion(nn.Module):
         text_dropout: probability that a sample's caption is left out.
         layer_dropout: probability, for every specialised or modulated layer of the decoder, that it is told nothing of the regions.
         control_dropout: probability that a sample's ControlNet says nothing, so that pictures can be edited without one.
-        timestep_shift: s in t = s u / (1 + (s - 1) u) with u uniform: above 1, training sees more of the high noise levels, where the
-            conditioning decides what is painted. Source: Esser et al. 2024, arXiv 2403.03206, eq. 23.
+        timestep_shift: see `shifted_levels`: above 1, training sees more of the high noise levels, where the conditioning decides what is
+            painted.
         resolution: side of the pictures, in pixels.
         num_regions: n that the pipeline's users cut a picture into.
         preview_steps: denoising steps of the validation pictures.
@@ -297,7 +298,7 @@ class RegionDiffusion(nn.Module):
             known = (
                 torch.zeros(height, width, dtype=torch.bool) if erasing is None else erasing.known(boxes[i], dropped, changed[i], generator)
             )
-            level = self.timestep_shift * uniform[0] / (1 + (self.timestep_shift - 1) * uniform[0])
+            level = shifted_levels(uniform[0], self.timestep_shift)
             noise = torch.randn(shape, generator=generator)
             layers = torch.rand(self.conditioner.num_layers, generator=generator) < self.layer_dropout
             conditioning, text = uniform[1] < self.conditioning_dropout, uniform[2] < self.text_dropout

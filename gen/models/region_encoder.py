@@ -13,7 +13,7 @@ from torch import Tensor
 from gen.models.component import Component
 from gen.models.image_backbone import COORDINATE_CHANNELS, ImageBackbone, fourier_features
 from gen.models.region_pooling import PoolingBlock, align_boxes, average_cells, coverage_of_cells
-from gen.regions import RegionPose, Regions, cell_centres
+from gen.regions import RegionPose, Regions, cell_centres, picture_coordinates
 
 _OCTAVES = 3
 _BOX_CELLS = 4
@@ -111,8 +111,7 @@ class RegionEncoder(Component):
         channels = [pixel_values * known[:, None], known[:, None].to(pixel_values.dtype)]
         if self.coordinates:
             if coordinates is None:
-                own = cell_centres(height, width, pixel_values.device).mT.unflatten(1, (height, width)) * 2 - 1
-                coordinates = own.expand(len(pixel_values), -1, -1, -1)
+                coordinates = picture_coordinates(height, width, pixel_values.device).expand(len(pixel_values), -1, -1, -1)
             channels.append(coordinates.to(pixel_values.dtype))
         return torch.cat(channels, 1)
 
