@@ -142,7 +142,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.kill_at_lines is None:
         train(arguments.folder, **arguments.options)
-        print(f"num_processes {PartialState().num_processes}")
+        print(f"num_processes {PartialState().num_processes}\n", end="", flush=True)  # in one write: both ranks share the pipe
         return
     for line in arguments.kill_at_lines:
         status = _train_in_child(arguments.folder, arguments.options, line)
