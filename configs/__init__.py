@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hydra_zen import ZenStore
 
-from configs import dataset, evaluation, experiment, hydra, mode, model, recipes, trainer
+from configs import benchmark, dataset, evaluation, experiment, hydra, mode, model, recipes, trainer
 from configs.store import Config
 
 
@@ -12,6 +12,6 @@ def build_store() -> ZenStore:
     """Collect every entry of every group."""
     store = ZenStore("region latents", deferred_to_config=True, deferred_hydra_store=True, overwrite_ok=False)
     store(Config, name="config", to_config=lambda config: config)
-    for group in (hydra, trainer, dataset, model, evaluation, experiment, recipes, mode):
+    for group in (hydra, trainer, dataset, model, evaluation, experiment, recipes, benchmark, mode):
         group.add_to(store)
     return store

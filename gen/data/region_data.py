@@ -69,7 +69,8 @@ class RegionData:
         validation_image: extra pictures to reconstruct at every evaluation.
         validation_prompt: their caption.
         overfit_items: train on the first n items only, unaugmented, and validate on them; 0 for all.
-        pose_3d_probability: share of the samples whose target pose also tells depth and yaw, where the data know them, in [0, 1].
+        depth_probability: share of the regions whose target pose also tells depth, where the data know it, in [0, 1].
+        yaw_probability: the same of the turn about the vertical axis; which regions is drawn apart.
         control: the batch's conditioning pictures for a ControlNet: outlines of the target's regions, edges of its pixels, or none. The
             pictures of `validation_image` are conditioning pictures themselves.
     """
@@ -85,7 +86,8 @@ class RegionData:
     validation_image: list[str] = field(default_factory=list)
     validation_prompt: str | None = None
     overfit_items: int = 0
-    pose_3d_probability: float = 0.0
+    depth_probability: float = 0.0
+    yaw_probability: float = 0.0
     control: Literal["none", "outlines", "edges"] = "none"
 
     def __post_init__(self) -> None:
@@ -96,8 +98,9 @@ class RegionData:
             raise ValueError(
                 f"dataset.validation_image lists {len(self.validation_image)} pictures, dataset.num_validation={self.num_validation}"
             )
-        if not 0 <= self.pose_3d_probability <= 1:
-            raise ValueError(f"dataset.pose_3d_probability={self.pose_3d_probability} is not a probability in [0, 1]")
+        for name in ("depth_probability", "yaw_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"dataset.{name}={getattr(self, name)} is not a probability in [0, 1]")
         if self.control not in ("none", "outlines", "edges"):
             raise ValueError(f"dataset.control={self.control!r} is unknown; use 'none', 'outlines' or 'edges'")
         if isinstance(self.segmenter, Superpixels) and self.segmenter.num_segments >= self.num_regions:
@@ -199,13 +202,16 @@ class RegionData:
     def _with_depth_and_yaw(
         self, pose: RegionPose, items: list[Item], after: list[Item], source: list[ViewTransform], seeds: list[int]
     ) -> RegionPose:
-        """Tell the target's depth and yaw to a share of the samples; which ones follows from their seeds, by a generator of its own."""
-        if not self.pose_3d_probability:
-            return pose
-        told = torch.tensor([random.Random(f"pose {seed}").random() < self.pose_3d_probability for seed in seeds])[:, None]
-        depth = torch.stack([_known(item.depth, (self.num_regions,), torch.nan) for item in after])
-        yaw = relative_yaw(self._rotations(items), self._rotations(after), source)
-        return replace(pose, depth=torch.where(told, depth, torch.nan), yaw=torch.where(told[..., None], yaw, torch.nan))
+        """Tell the depth and yaw of a share of the target's regions; which ones follows from the seeds, by a generator of its own."""
+        draws = torch.tensor([[generator.random() for _ in range(2 * self.num_regions)] for generator in map(_pose_generator, seeds)])
+        of_depth, of_yaw = draws.chunk(2, 1)
+        if self.depth_probability:
+            depth = torch.stack([_known(item.depth, (self.num_regions,), torch.nan) for item in after])
+            pose = replace(pose, depth=torch.where(of_depth < self.depth_probability, depth, torch.nan))
+        if self.yaw_probability:
+            yaw = relative_yaw(self._rotations(items), self._rotations(after), source)
+            pose = replace(pose, yaw=torch.where((of_yaw < self.yaw_probability)[..., None], yaw, torch.nan))
+        return pose
 
     def _control(
         self, pixels: Float[Tensor, "b 3 h w"], maps: Int[Tensor, "b k h w"], items: list[Item], transforms: list[ViewTransform]
@@ -286,6 +292,10 @@ def _pictures(items: list[Item]) -> tuple[Float[Tensor, "b 3 h w"], Int[Tensor, 
 
 def _known(value: Tensor | None, shape: tuple[int, ...], unknown: float | int) -> Tensor:
     return torch.full(shape, unknown) if value is None else value
+
+
+def _pose_generator(seed: int) -> random.Random:
+    return random.Random(f"pose {seed}")
 
 
 def _stack_cameras(cameras: list[Tensor | None]) -> Float[Tensor, "b 12"]:

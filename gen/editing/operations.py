@@ -83,6 +83,25 @@ def rotate(latents: RegionLatents, region: int, degrees: float) -> RegionLatents
     return replace(latents, pose=replace(pose, angle=_placed(pose.angle, region, turned)))
 
 
+def turn(latents: RegionLatents, region: int, degrees: float) -> RegionLatents:
+    """Turn an object about its own vertical axis, counter-clockwise seen from above, relative to how the source view shows it.
+
+    The box stays: what it becomes depends on the object's shape, so give it by `resize` where it is known.
+
+    Raises:
+        ValueError: if the region is not there.
+    """
+    _check_region(latents, region)
+    _check_finite(degrees=degrees)
+    angle = math.radians(math.fmod(degrees, 360))
+    pose = latents.pose
+    yaw = torch.full_like(pose.centre, torch.nan) if pose.yaw is None else pose.yaw
+    old = yaw[:, region]
+    sin, cos = torch.where(old.isnan(), old.new_tensor([0.0, 1.0]), old).unbind(-1)
+    turned = torch.stack([sin * math.cos(angle) + cos * math.sin(angle), cos * math.cos(angle) - sin * math.sin(angle)], -1)
+    return replace(latents, pose=replace(pose, yaw=_placed(yaw, region, turned)))
+
+
 def remove(latents: RegionLatents, region: int) -> RegionLatents:
     """Take a region out of the set; its slot becomes free for `copy` and `insert`.
 

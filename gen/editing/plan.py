@@ -67,6 +67,19 @@ class Rotate:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """Turn an object about its own vertical axis, counter-clockwise seen from above; for models that were told such turns."""
+
+    operation: ClassVar[str] = "turn"
+    region: int
+    degrees: float
+
+    def apply(self, latents: RegionLatents, sources: Mapping[str, RegionLatents]) -> RegionLatents:
+        """Return the edited latents."""
+        return operations.turn(latents, self.region, self.degrees)
+
+
+@dataclass(frozen=True)
 class Remove:
     """Take a region out of the picture."""
 
@@ -136,7 +149,7 @@ class Interpolate:
 
 
 # The closed list of what a plan may hold; a new edit is a function in operations.py, a class above, and its name here.
-Edit = Move | Resize | Flip | Rotate | Remove | Swap | Copy | Insert | Interpolate
+Edit = Move | Resize | Flip | Rotate | Turn | Remove | Swap | Copy | Insert | Interpolate
 OPERATIONS: dict[str, type] = {kind.operation: kind for kind in get_args(Edit)}
 
 

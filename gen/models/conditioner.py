@@ -17,6 +17,7 @@ from gen.models.modulation import LayerModulation
 from gen.models.pose_embedding import CameraToken, PoseConcat, PoseFiLM
 from gen.models.pretrained_text_encoder import PretrainedTextEncoder
 from gen.models.region_visibility import RegionVisibility, VisibleCells
+from gen.models.sprite_layout import SpriteLayout
 from gen.models.text_encoder import CaptionEncoder
 from gen.regions import RegionLatents
 
@@ -31,6 +32,7 @@ class Conditioning:
         encoder_hidden_states: [register tokens][camera token][text tokens][background][regions].
         attention_mask: False where a token is absent.
         layout_map: input channels on the decoder's grid, or None.
+        draft_channels: how many of the first of these are a draft of the picture.
         token_region: the region that each token belongs to; -1 for registers, camera and text.
         num_region_tokens: how many tokens at the end of the sequence are regions'.
         layers: the sequence of every cross-attention layer, where layers differ.
@@ -48,6 +50,7 @@ class Conditioning:
     gates: Float[Tensor, " layers"] | None = None
     visible: VisibleCells | None = None
     modulation: Float[Tensor, "b m"] | None = None
+    draft_channels: int = 0
 
 
 class Conditioner(Component):
@@ -62,7 +65,7 @@ class Conditioner(Component):
         cross_attention_dim: width of the decoder's tokens, to which a linear layer takes ours; None: the same width, no layer.
         num_registers: learned tokens that belong to no region and take up what is common to all pictures.
         pose: how a region's pose enters its tokens; None: not at all.
-        layout: paints the tokens into the regions' boxes as input channels of the decoder; None: not.
+        layout: paints the tokens into the regions' boxes as input channels of the decoder: a `LayoutMap` or a `SpriteLayout`; None: not.
         text: encoder of captions; None: captions are not read. Its tokens have our width or the decoder's.
         layers: projections of the region tokens for every cross-attention layer; None: all layers read the same.
         gate: lets region tokens in beside the text, through gates; None: regions and text share one attention.
@@ -83,7 +86,7 @@ class Conditioner(Component):
         cross_attention_dim: int | None = None,
         num_registers: int = 4,
         pose: PoseFiLM | PoseConcat | None = None,
-        layout: LayoutMap | None = None,
+        layout: LayoutMap | SpriteLayout | None = None,
         text: CaptionEncoder | PretrainedTextEncoder | None = None,
         layers: LayerTokens | None = None,
         gate: RegionGate | None = None,
@@ -190,6 +193,7 @@ class Conditioner(Component):
             encoder_hidden_states=sequence,
             attention_mask=mask,
             layout_map=layout_map,
+            draft_channels=0 if self.layout is None else self.layout.draft_channels,
             token_region=torch.cat([owners.new_full((shared.shape[1],), -1), owners]),
             num_region_tokens=regions.shape[1],
             layers=self._layers(sequence, mask, regions.shape[1], layer_dropped),

@@ -27,6 +27,7 @@ from gen.models.heads import Heads
 from gen.models.latent_space import AutoencoderSpace, LatentSpace, PixelSpace
 from gen.models.noise_process import NoiseProcess
 from gen.models.pretrained_backbone import TransformersBackbone
+from gen.models.region_crop_encoder import RegionCropEncoder
 from gen.models.region_encoder import RegionEncoder
 from gen.models.rotation_head import RotationHead
 from gen.models.source_context import SourceContext
@@ -37,13 +38,13 @@ from gen.regions import RegionLatents, RegionPose, Regions, picture_coordinates
 
 # A folder is data: only these classes are ever built from one, whatever its model_index.json says.
 _REQUIRED = {
-    "region_encoder": (RegionEncoder, SourcePoseEncoder),
+    "region_encoder": (RegionEncoder, RegionCropEncoder, SourcePoseEncoder),
     "conditioner": (Conditioner,),
     "unet": (UNet2DConditionModel,),
     "scheduler": (DDIMScheduler, DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler),
 }
 _OPTIONAL = {"vae": (AutoencoderKL, AutoencoderTiny), "heads": (Heads,), "controlnet": (ControlNetModel,)}
-_SETTINGS = ("source_context", "grid_channels", "num_regions")
+_SETTINGS = ("source_context", "grid_channels", "draft", "num_regions")
 _PICKLES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
 _INNER = (TransformersBackbone, TimmBackbone, RotationHead)  # imported so that a region encoder's or heads' folder may name them
 
@@ -68,6 +69,7 @@ class RegionPipeline:
         controlnet: the branch that reads a conditioning picture; None for none.
         source_context: what the decoder sees of an edited picture: nothing, what the edit cannot change, or all of it.
         grid_channels: whether the decoder is told the coordinates of its cells.
+        draft: whether the decoder predicts the difference from a draft, see `denoise`.
         num_regions: most regions a picture is cut into, background included, when the pipeline's users segment.
         attention: how attention is computed, see `attach_attention`.
     """
@@ -83,13 +85,14 @@ class RegionPipeline:
         controlnet: ControlNetModel | None = None,
         source_context: ContextKind = "unchanged",
         grid_channels: bool = False,
+        draft: bool = False,
         num_regions: int = 6,
         attention: Literal["sdpa", "xformers", "flash"] = "sdpa",
     ) -> None:
         self.region_encoder: Any = region_encoder
         self.conditioner, self.unet, self.scheduler, self.vae = conditioner, unet, scheduler, vae
         self.heads, self.controlnet = heads, controlnet
-        self.source_context, self.grid_channels, self.num_regions = source_context, grid_channels, num_regions
+        self.source_context, self.grid_channels, self.draft, self.num_regions = source_context, grid_channels, draft, num_regions
         patch_size = int((unet.config.out_channels / 3) ** 0.5)
         self.latent_space: LatentSpace = AutoencoderSpace(vae) if vae is not None else PixelSpace(patch_size)
         self.noise = NoiseProcess(scheduler)
@@ -236,7 +239,10 @@ class RegionPipeline:
         coordinates = None if own is None else own.expand(len(noisy), -1, -1, -1)
         branch = self.controlnet if control is not None else None
         control = None if control is None else control.to(noisy.device)
-        return denoise(self.unet, noisy, timesteps, conditioning, context, coordinates=coordinates, control=control, controlnet=branch)
+        return denoise(
+            self.unet, noisy, timesteps, conditioning, context,
+            coordinates=coordinates, control=control, controlnet=branch, draft=self.draft,
+        )  # fmt: skip
 
     def _context(self, context: SourceContext | None, batch_size: int) -> SourceContext | None:
         if self.source_context == "none":

@@ -12,7 +12,7 @@ from gen.models.image_backbone import fourier_features
 from gen.regions import RegionPose
 
 _OCTAVES = 3
-_POSE_FEATURES = 4 * (1 + 2 * _OCTAVES) + 3 + 2 + 3
+POSE_FEATURES = 4 * (1 + 2 * _OCTAVES) + 3 + 2 + 3
 
 
 class PoseFiLM(Component):
@@ -33,7 +33,7 @@ class PoseFiLM(Component):
         last = nn.Linear(width, 2 * width)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        self.mlp = nn.Sequential(nn.Linear(_POSE_FEATURES, width), nn.SiLU(), last)
+        self.mlp = nn.Sequential(nn.Linear(POSE_FEATURES, width), nn.SiLU(), last)
 
     def forward(self, tokens: Float[Tensor, "b n q d"], pose: RegionPose) -> Float[Tensor, "b n q d"]:
         """Return tokens that know their pose."""
@@ -54,7 +54,7 @@ class PoseConcat(Component):
     def __init__(self, width: int = 128) -> None:
         super().__init__()
         self.width = width
-        self.pose = nn.Linear(_POSE_FEATURES, width)
+        self.pose = nn.Linear(POSE_FEATURES, width)
         self.mix = nn.Linear(2 * width, width)
         with torch.no_grad():
             self.mix.weight.copy_(torch.cat([torch.eye(width), torch.zeros(width, width)], 1))

@@ -61,6 +61,7 @@ class RegionDiffusion(nn.Module):
         heads: what else is predicted from the tokens; None for nothing.
         context_erasing: how the source context is erased; None trains a decoder without source context.
         grid_channels: tell the decoder the coordinates of its cells, as the augmentation warps them.
+        draft: let the decoder predict the difference from a draft: the context where it is known, elsewhere what the layout drafts.
         controlnet: train a ControlNet branch that reads the batch's conditioning picture.
         attention: how attention is computed, see `attach_attention`.
         loss_weights: of the losses.
@@ -93,6 +94,7 @@ class RegionDiffusion(nn.Module):
         heads: Heads | None = None,
         context_erasing: ContextErasing | None = None,
         grid_channels: bool = False,
+        draft: bool = False,
         controlnet: bool = False,
         attention: Literal["sdpa", "xformers", "flash"] = "sdpa",
         loss_weights: LossWeights = LossWeights(),  # noqa: B008 (frozen)
@@ -121,7 +123,7 @@ class RegionDiffusion(nn.Module):
             raise ValueError(f"model.timestep_shift={timestep_shift}: must be above 0; 1 draws all noise levels alike")
         self.region_encoder: Any = region_encoder
         self.conditioner, self.decoder, self.heads = conditioner, decoder, heads
-        self.context_erasing, self.grid_channels = context_erasing, grid_channels
+        self.context_erasing, self.grid_channels, self.draft = context_erasing, grid_channels, draft
         self.loss_weights, self.similarity, self.similarity_stop_gradient = loss_weights, similarity, similarity_stop_gradient
         self.region_dropout, self.conditioning_dropout, self.text_dropout = region_dropout, conditioning_dropout, text_dropout
         self.layer_dropout, self.control_dropout, self.timestep_shift = layer_dropout, control_dropout, timestep_shift
@@ -152,6 +154,10 @@ class RegionDiffusion(nn.Module):
         layout = self.conditioner.layout.channels if self.conditioner.layout is not None else 0
         context = context_channels(resolution, grid) if self.context_erasing is not None else 0
         self.decoder.widen(layout + context + (2 if self.grid_channels else 0))
+        if self.draft:
+            self._check_draft()
+            nn.init.zeros_(unet.conv_out.weight)  # so that training starts from the draft
+            nn.init.zeros_(unet.conv_out.bias)
         self.conditioner.fit_to(unet)
         attach_attention(unet, self.attention)
         given = set() if self.heads is None else {head.loss for _, head in self.heads.named()}
@@ -161,6 +167,20 @@ class RegionDiffusion(nn.Module):
                 raise ValueError(f"model.loss_weights.{name}={weight}, but no head of model.heads gives that loss; choose model/heads=...")
             if not weight and name in given:
                 raise ValueError(f"model.loss_weights.{name}=0, so a head of model.heads would never learn; set it above 0")
+
+    def _check_draft(self) -> None:
+        channels, space = self.conditioner.layout.draft_channels if self.conditioner.layout is not None else 0, self.decoder.latent_space
+        kind = self.decoder.noise.prediction_type
+        if kind != "sample" or space.channels != 3 * space.downscale**2:
+            raise ValueError(
+                f"model.draft=true: a draft is of clean pixels, but the decoder predicts {kind} in {space.channels} channels; set "
+                "model.decoder.prediction_type=sample and model.decoder.autoencoder=null, or model.draft=false"
+            )
+        if channels not in (0, space.channels):
+            raise ValueError(
+                f"model.conditioner.layout.patch_size drafts {channels} channels, but the decoder has {space.channels}; set "
+                f"model.conditioner.layout.patch_size={space.downscale}"
+            )
 
     def _control_branch(self) -> nn.Module:
         from gen.models.control import control_branch
@@ -230,7 +250,7 @@ class RegionDiffusion(nn.Module):
             SourceContext(batch.context, draws.known) if self.context_erasing is not None else None,
             coordinates=target.coordinates if self.grid_channels else None,
             control=batch.control if self.controlnet is not None else None, controlnet=self.controlnet,
-            control_present=~draws.control_dropped, attention_maps=maps,
+            control_present=~draws.control_dropped, attention_maps=maps, draft=self.draft,
         )  # fmt: skip
         goal = noise.goal(clean, draws.noise, draws.levels)
         unfold = self.decoder.latent_space.unfold
@@ -335,6 +355,7 @@ class RegionDiffusion(nn.Module):
             controlnet=self.controlnet,
             source_context="none" if erasing is None else "unchanged" if erasing.changed else "whole",
             grid_channels=self.grid_channels,
+            draft=self.draft,
             num_regions=self.num_regions,
             attention=self.attention,
         )

@@ -30,6 +30,7 @@ def denoise(
     controlnet: ControlNetModel | None = None,
     control_present: Bool[Tensor, " b"] | None = None,
     attention_maps: list[Tensor] | None = None,
+    draft: bool = False,
 ) -> Float[Tensor, "b c g g"]:
     """Return the U-Net's prediction from noisy latents and everything it is told.
 
@@ -45,6 +46,8 @@ def denoise(
         control_present: samples to which the ControlNet's part is added; None: all of them.
         attention_maps: a list to which the probabilities of every cross-attention layer [b p l], averaged over heads, are added in the
             order of execution; p cells row by row, l tokens.
+        draft: let the U-Net tell the difference from a draft: the context where it is known, elsewhere what the layout map drafts; for
+            clean-sample prediction of folded pixels.
 
     Raises:
         ValueError: if the channels put together are not what the U-Net was built for, or only one of picture and ControlNet is given.
@@ -84,7 +87,19 @@ def denoise(
         )
     if attention_maps is not None:
         attention_maps.extend(attention.recorded[layer] for layer in sorted(attention.recorded))
-    return output[0]
+    return output[0] + _draft(output[0], conditioning, context) if draft else output[0]
+
+
+def _draft(output: Float[Tensor, "b c g g"], conditioning: Conditioning, context: SourceContext | None) -> Float[Tensor, "b c g g"]:
+    """Return the pixels, folded as the output's, that are known before anything is painted."""
+    drafted = torch.zeros_like(output)
+    if conditioning.layout_map is not None and conditioning.draft_channels:
+        drafted = conditioning.layout_map[:, : conditioning.draft_channels].to(output)
+    if context is None:
+        return drafted
+    fold = context.known.shape[-1] // output.shape[-1]
+    known = F.pixel_unshuffle(context.known[:, None].to(output.dtype), fold).repeat(1, 3, 1, 1)
+    return torch.lerp(drafted, F.pixel_unshuffle(context.pixel_values.to(output.dtype), fold), known)
 
 
 def _control_residuals(

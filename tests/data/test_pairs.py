@@ -50,7 +50,7 @@ def test_coordinates_of_a_batch_lead_back_to_the_picture():
 
 
 def test_new_facts_leave_the_old_fields_of_a_batch_alone():
-    plain, more = first(build()), first(build(pose_3d_probability=0.5, control="edges"))
+    plain, more = first(build()), first(build(depth_probability=0.5, yaw_probability=0.5, control="edges"))
     assert (plain.control, plain.target.pose.depth, plain.target.pose.yaw) == (None, None, None)
     for view in ("source", "target"):
         one, other = getattr(plain, view), getattr(more, view)
@@ -74,26 +74,28 @@ def test_rotations_and_periods_belong_to_the_regions():
     assert torch.allclose(turned[..., 1, 0][known[~mirrored]], angle[..., 0][known[~mirrored]], atol=1e-4)
 
 
-def test_a_share_of_the_targets_tells_depth_and_yaw():
-    data = build(twin_operations=["rotate"], twin_probability=1.0, pose_3d_probability=0.5, train_batch_size=40)
+def test_a_share_of_the_regions_tells_depth_and_another_yaw():
+    data = build(twin_operations=["rotate"], twin_probability=1.0, depth_probability=0.5, yaw_probability=0.5, train_batch_size=40)
     batch = first(data)
     pose, there = batch.target.pose, batch.source.regions.valid & batch.target.regions.valid
     there[:, 0] = False
-    told = ~pose.depth[there].isnan()
-    assert torch.equal(told, ~pose.yaw[there].isnan().any(-1))
-    samples = (~pose.depth.isnan()).any(1)
-    assert 8 < samples.sum() < 32
+    depth_told, yaw_told = ~pose.depth[there].isnan(), ~pose.yaw[there].isnan().any(-1)
+    for told in (depth_told, yaw_told, depth_told == yaw_told):
+        assert 0.35 < told.float().mean() < 0.65
     assert pose.depth[:, 0].isnan().all()
     assert pose.depth[~pose.depth.isnan()].abs().max() < 1.5
-    degrees = torch.atan2(pose.yaw[..., 0], pose.yaw[..., 1]).rad2deg().abs()[samples]
+    only_yaw = first(build(yaw_probability=1.0)).target.pose
+    assert only_yaw.depth is None and not only_yaw.yaw[:, 1].isnan().all()
+    every = first(build(twin_operations=["rotate"], twin_probability=1.0, yaw_probability=1.0, train_batch_size=40)).target.pose
+    degrees = torch.atan2(every.yaw[..., 0], every.yaw[..., 1]).rad2deg().abs()
     assert ((degrees > 29).sum(1) <= 1).all()  # a twin turns one object
-    assert (degrees > 29).sum() > 0.8 * samples.sum()
-    every = first(build(pose_3d_probability=1.0)).target.pose
+    assert (degrees > 29).sum() > 0.8 * len(degrees)
+    every = first(build(depth_probability=1.0, yaw_probability=1.0)).target.pose
     assert (~every.depth.isnan()).any(1).all()
 
 
 def test_yaw_of_a_twin_is_the_turn_of_its_spec():
-    data = build(twin_operations=["rotate"], twin_probability=1.0, pose_3d_probability=1.0, source_augmentation=STILL)
+    data = build(twin_operations=["rotate"], twin_probability=1.0, depth_probability=1.0, yaw_probability=1.0, source_augmentation=STILL)
     spec = scenes.sample_scene(0, 4, "simple")
     twin = scenes.make_twin(spec, "rotate", 4)
     item = data.items([4])[0]
@@ -161,7 +163,8 @@ def test_validation_images_are_conditioning_pictures_themselves(tmp_path):
 def test_a_folder_of_pictures_knows_nothing_in_3d(tmp_path):
     for index in range(3):
         Image.new("RGB", (40, 40), (80 * index, 0, 0)).save(tmp_path / f"{index}.png")
-    data = ImageFolder(folder=str(tmp_path), num_held_out=0, resolution=32, train_batch_size=2, pose_3d_probability=1.0, control="edges")
+    told = {"depth_probability": 1.0, "yaw_probability": 1.0, "control": "edges"}
+    data = ImageFolder(folder=str(tmp_path), num_held_out=0, resolution=32, train_batch_size=2, **told)
     batch = first(data)
     assert batch.camera is None
     assert batch.control is not None
@@ -172,7 +175,7 @@ def test_a_folder_of_pictures_knows_nothing_in_3d(tmp_path):
 
 
 def test_facts_about_the_datas_objects_are_dropped_where_another_segmenter_cuts():
-    batch = first(build(segmenter=Superpixels(), num_regions=17, twin_probability=0.0, pose_3d_probability=1.0))
+    batch = first(build(segmenter=Superpixels(), num_regions=17, twin_probability=0.0, depth_probability=1.0, yaw_probability=1.0))
     assert not batch.source.regions.valid[:, 0].any()  # no background
     assert (batch.source.regions.valid.sum(1) >= 4).all()
     assert batch.source.rotations.isnan().all()
@@ -181,7 +184,7 @@ def test_facts_about_the_datas_objects_are_dropped_where_another_segmenter_cuts(
 
 
 def test_a_batch_can_be_indexed_and_moved():
-    batch = first(build(control="outlines", pose_3d_probability=1.0))
+    batch = first(build(control="outlines", depth_probability=1.0, yaw_probability=1.0))
     part = batch[2:5].to("cpu")
     assert torch.equal(part.control, batch.control[2:5])
     assert torch.equal(part.camera, batch.camera[2:5])
@@ -197,8 +200,8 @@ def test_a_batch_can_be_indexed_and_moved():
         ({"view_probability": -0.1}, "view_probability=-0.1"),
         ({"clip_frames": 0}, "clip_frames=0"),
         ({"view_degrees": 0.0}, "view_degrees=0.0"),
-        ({"twin_operations": ["move", "rotate"]}, "rotate.*pose_3d_probability"),
-        ({"pose_3d_probability": 1.5}, "pose_3d_probability=1.5"),
+        ({"twin_operations": ["move", "rotate"]}, "rotate.*yaw_probability"),
+        ({"yaw_probability": 1.5}, "yaw_probability=1.5"),
         ({"segmenter": Superpixels(16), "num_regions": 16, "twin_probability": 0.0}, "num_segments=16.*num_regions=17"),
         ({"segmenter": Classical()}, "Classical.*pair.*twin_probability"),
     ],

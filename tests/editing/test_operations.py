@@ -54,6 +54,18 @@ def test_move_there_and_back(make_latents, seed, dx, dy):
     assert_same(op.move(moved, 2, -dx, -dy), latents, tolerance=1e-6)
 
 
+@given(SEEDS, DEGREES)
+def test_turn_there_and_back(make_latents, seed, degrees):
+    latents = make_latents(seed, batch_size=2)
+    turned = op.turn(latents, 2, degrees)
+    expected = torch.tensor([math.sin(math.radians(degrees)), math.cos(math.radians(degrees))])
+    torch.testing.assert_close(turned.pose.yaw[:, 2], expected.expand(2, -1), atol=1e-5, rtol=0)
+    assert others_equal(turned, latents, 2)
+    assert turned.pose.yaw[:, [0, 1]].isnan().all()  # of the others nothing is said
+    back = op.turn(turned, 2, -degrees)
+    torch.testing.assert_close(back.pose.yaw[:, 2], torch.tensor([0.0, 1.0]).expand(2, -1), atol=1e-5, rtol=0)
+
+
 @given(SEEDS, st.floats(0.2, 2.0), st.floats(0.2, 2.0))
 def test_resize_there_and_back(make_latents, seed, fx, fy):
     latents = make_latents(seed)
