@@ -10,20 +10,13 @@ from typing import Any
 
 from hydra_zen import ZenStore
 
-from configs.experiment import SMALL_SCALE, layered_recipe
+from configs.experiment import PAIRS, SMALL_SCALE, layered_recipe
 from configs.recipes import channel_concat, image_elements, neural_assets, soda
 from configs.store import merged
 
 BUDGET: dict[str, Any] = {
-    "trainer": {"max_train_steps": 1500, "eval_every_n_steps": 1500, "checkpointing_steps": 500},
-    "dataset": {
-        "twin_probability": 0.8,
-        "twin_operations": ["move", "move", "rotate", "rotate", "resize", "swap", "remove"],
-        "clip_probability": 0.0,
-        "view_probability": 0.0,
-        "yaw_probability": 0.9,
-        "num_workers": 1,
-    },
+    "trainer": {"max_train_steps": 1000, "eval_every_n_steps": 1000, "checkpointing_steps": 500},
+    "dataset": PAIRS | {"clip_probability": 0.0, "view_probability": 0.0, "num_workers": 1},
 }
 UNPAIRED: dict[str, Any] = {"dataset": {"twin_probability": 0.0}}
 

@@ -29,7 +29,7 @@ def test_an_option_trains_a_step_and_its_pipeline_reloads(row, stable_diffusion,
     words = row.replace("STABLE_DIFFUSION", str(stable_diffusion)).replace("AUTOENCODER", str(stable_diffusion / "vae")).split(" ")
     toys = [word for part, overrides in TOY.items() if part in row for word in overrides]
     tiny = TINY_STABLE_DIFFUSION if "decoder=stable_diffusion" in row else TINY
-    assert_trains_and_reloads(composed("+experiment=demo_exp", *tiny, *words, *toys), tmp_path / "pipeline")
+    assert_trains_and_reloads(composed(*tiny, *words, *toys), tmp_path / "pipeline")
 
 
 def test_the_table_names_every_entry_of_every_part():

@@ -32,7 +32,7 @@ class Conditioning:
         encoder_hidden_states: [register tokens][camera token][text tokens][background][regions].
         attention_mask: False where a token is absent.
         layout_map: input channels on the decoder's grid, or None.
-        draft_channels: how many of the first of these are a draft of the picture.
+        draft_channels: how many of these are the objects' colours, their coverage and the background's colours, for a draft of the picture.
         token_region: the region that each token belongs to; -1 for registers, camera and text.
         num_region_tokens: how many tokens at the end of the sequence are regions'.
         layers: the sequence of every cross-attention layer, where layers differ.
@@ -50,7 +50,7 @@ class Conditioning:
     gates: Float[Tensor, " layers"] | None = None
     visible: VisibleCells | None = None
     modulation: Float[Tensor, "b m"] | None = None
-    draft_channels: int = 0
+    draft_channels: tuple[int, ...] = ()
 
 
 class Conditioner(Component):
@@ -193,7 +193,7 @@ class Conditioner(Component):
             encoder_hidden_states=sequence,
             attention_mask=mask,
             layout_map=layout_map,
-            draft_channels=0 if self.layout is None else self.layout.draft_channels,
+            draft_channels=() if self.layout is None else self.layout.draft_channels,
             token_region=torch.cat([owners.new_full((shared.shape[1],), -1), owners]),
             num_region_tokens=regions.shape[1],
             layers=self._layers(sequence, mask, regions.shape[1], layer_dropped),

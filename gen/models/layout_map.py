@@ -32,7 +32,7 @@ class LayoutMap(Component):
         ValueError: if the channels do not divide among the places.
     """
 
-    draft_channels = 0  # none of the map's channels is a draft of the picture
+    draft_channels = ()  # none of the map's channels is a draft of the picture
 
     def __init__(self, num_queries: int = 2, width: int = 128, channels: int = 64, oversampling: int = 1) -> None:
         super().__init__()

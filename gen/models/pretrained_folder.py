@@ -77,8 +77,10 @@ def load_network(folder: Path, known: Mapping[str, Any]) -> Any:
         raise ArtefactError(f"{folder}: its config.json names {name!r}; give a folder of {' or '.join(known)}")
     if not any(folder.glob("*.safetensors")):
         pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
-        only = f"only {pickles[0]}, a pickle, which can run code and is never loaded; convert it with safetensors.torch.save_file"
-        raise ArtefactError(f"{folder}: holds {only if pickles else 'no safetensors'}")
+        if pickles:
+            remedy = "which can run code and is never loaded; convert it with safetensors.torch.save_file"
+            raise ArtefactError(f"{folder}: holds only {pickles[0]}, a pickle, {remedy}")
+        raise ArtefactError(f"{folder}: holds no safetensors")
     try:
         network, found = known[name].from_pretrained(
             folder,

@@ -153,7 +153,8 @@ class RegionDiffusion(nn.Module):
         unet.register_to_config(sample_size=grid)
         layout = self.conditioner.layout.channels if self.conditioner.layout is not None else 0
         context = context_channels(resolution, grid) if self.context_erasing is not None else 0
-        self.decoder.widen(layout + context + (2 if self.grid_channels else 0))
+        draft = space.channels if self.draft else 0
+        self.decoder.widen(layout + draft + context + (2 if self.grid_channels else 0))
         if self.draft:
             self._check_draft()
             nn.init.zeros_(unet.conv_out.weight)  # so that training starts from the draft
@@ -169,17 +170,17 @@ class RegionDiffusion(nn.Module):
                 raise ValueError(f"model.loss_weights.{name}=0, so a head of model.heads would never learn; set it above 0")
 
     def _check_draft(self) -> None:
-        channels, space = self.conditioner.layout.draft_channels if self.conditioner.layout is not None else 0, self.decoder.latent_space
-        kind = self.decoder.noise.prediction_type
+        drafted = self.conditioner.layout.draft_channels if self.conditioner.layout is not None else ()
+        kind, space = self.decoder.noise.prediction_type, self.decoder.latent_space
         if kind != "sample" or space.channels != 3 * space.downscale**2:
             raise ValueError(
                 f"model.draft=true: a draft is of clean pixels, but the decoder predicts {kind} in {space.channels} channels; set "
                 "model.decoder.prediction_type=sample and model.decoder.autoencoder=null, or model.draft=false"
             )
-        if channels not in (0, space.channels):
+        if drafted[:1] != (space.channels,):
             raise ValueError(
-                f"model.conditioner.layout.patch_size drafts {channels} channels, but the decoder has {space.channels}; set "
-                f"model.conditioner.layout.patch_size={space.downscale}"
+                f"model.draft=true: the layout drafts {drafted[0] if drafted else 0} channels, but the decoder has {space.channels}; set "
+                f"model/conditioner/layout=sprites and model.conditioner.layout.patch_size={space.downscale}"
             )
 
     def _control_branch(self) -> nn.Module:

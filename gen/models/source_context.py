@@ -33,7 +33,31 @@ class SourceContext(TensorFields):
     def channels(self, grid: int) -> Float[Tensor, "b c g g"]:
         """Return erased pixels and mask as input channels on the decoder's grid, every pixel of a cell in a channel of its own."""
         known = self.known[:, None].to(self.pixel_values.dtype)
-        return F.pixel_unshuffle(torch.cat([self.pixel_values * known, known], 1), self.known.shape[-1] // grid)
+        return fold(torch.cat([self.pixel_values * known, known], 1), grid)
+
+    def continued(self) -> Float[Tensor, "b 3 h w"]:
+        """Return the picture with its known pixels continued smoothly over the erased ones; zeros where nothing is known.
+
+        The sides must be powers of two times one odd number; the coarsest level is as small as halving makes it.
+
+        Source: the pull-push of Gortler et al. 1996 (The Lumigraph), section 3.4.
+        """
+        known = self.known[:, None].to(self.pixel_values.dtype)
+        levels = [(self.pixel_values * known, known)]
+        while min(levels[-1][1].shape[-2:]) > 1 and not any(side % 2 for side in levels[-1][1].shape[-2:]):
+            levels.append((F.avg_pool2d(levels[-1][0], 2), F.avg_pool2d(levels[-1][1], 2)))
+        total, weight = (level.mean((2, 3), keepdim=True) for level in levels[-1])
+        filled = (total / weight.clamp_min(1e-6)).expand_as(levels[-1][0])
+        for total, weight in reversed(levels):
+            if filled.shape != total.shape:
+                filled = F.interpolate(filled, scale_factor=2, mode="bilinear", align_corners=False)
+            filled = torch.lerp(filled, total / weight.clamp_min(1e-6), weight)
+        return filled
+
+
+def fold(pixels: Float[Tensor, "b c h w"], grid: int) -> Float[Tensor, "b k g g"]:
+    """Put every pixel of a cell into a channel of its own: a channel's pixels stay together."""
+    return F.pixel_unshuffle(pixels, pixels.shape[-1] // grid)
 
 
 def context_channels(resolution: int, grid: int) -> int:

@@ -20,7 +20,7 @@ class SpriteLayout(Component):
 
     A region's tokens, told the pose they are painted in, become a sprite: colours and opacity in the frame of its own box. Moved, resized,
     turned and mirrored objects are moved, resized, turned and mirrored sprites by construction; sprites lower in the picture hide the
-    ones above them, since their objects stand nearer. The first 3 x patch_size^2 channels of the map are the draft's colours.
+    ones above them, since their objects stand nearer. The background's sprite lies apart, so that something better can take its place.
 
     Args:
         num_queries: q, tokens per region: a square grid, as `RegionCropEncoder` gives it.
@@ -43,7 +43,8 @@ class SpriteLayout(Component):
                 f"model.conditioner.layout=sprites: {num_queries} tokens a region are no square grid; set model/region_encoder=crops"
             )
         self.num_queries, self.width, self.patch_size, self.token_size = num_queries, width, patch_size, token_size
-        self.draft_channels, self.channels = 3 * patch_size**2, 4 * patch_size**2
+        self.draft_channels = (3 * patch_size**2, patch_size**2, 3 * patch_size**2)
+        self.channels = sum(self.draft_channels)
         self.place = nn.Parameter(torch.randn(num_queries, width) * 0.02)
         self.pose = nn.Sequential(nn.Linear(POSE_FEATURES, width), nn.SiLU(), nn.Linear(width, width))
         self.norm_attention, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
@@ -52,15 +53,20 @@ class SpriteLayout(Component):
         self.to_sprite = nn.Linear(width, 4 * token_size**2)
 
     def forward(self, latents: RegionLatents, grid: int) -> Float[Tensor, "b c g g"]:
-        """Return the draft's colours and coverage on a `grid` x `grid` raster, every pixel of a cell in a channel of its own."""
+        """Return a draft on a `grid` x `grid` raster, every pixel of a cell in a channel of its own.
+
+        Returns:
+            The objects' colours times coverage, how much they cover of each pixel, and the background's colours.
+        """
         sprites = self.sprites(latents)
         side = grid * self.patch_size
         points = latents.pose.own_coordinates(cell_centres(side, side, sprites.device))
         layers = self._laid(sprites, points, side)
         inside = _soft_inside(points, latents.pose, side).unflatten(-1, (side, side))
         opacity = layers[:, :, 3].sigmoid() * inside * latents.valid[..., None, None]
-        colour, coverage = _over(layers[:, :, :3], opacity, latents.pose)
-        return F.pixel_unshuffle(torch.cat([colour, coverage[:, None]], 1), self.patch_size)
+        colours, coverage = _over(layers[:, 1:, :3], opacity[:, 1:], latents.pose.boxes()[:, 1:, 3])
+        background = layers[:, 0, :3] * latents.valid[:, 0, None, None, None]
+        return F.pixel_unshuffle(torch.cat([colours, coverage[:, None], background], 1), self.patch_size)
 
     def sprites(self, latents: RegionLatents) -> Float[Tensor, "b n 4 s s"]:
         """Decode every region's tokens to its sprite: RGB in about [-1, 1], and the logit of its opacity."""
@@ -81,29 +87,26 @@ class SpriteLayout(Component):
 
 
 def _soft_inside(points: Float[Tensor, "b n p 2"], pose: RegionPose, side: int) -> Float[Tensor, "b n p"]:
-    """Return 1 inside a region's box, falling to 0 over a pixel at its border; the background is everywhere."""
+    """Return 1 inside a region's box, falling to 0 over a pixel at its border."""
     depth_in_pixels = ((0.5 - points.abs()) * pose.size[:, :, None] * side).amin(-1)
-    inside = (depth_in_pixels + 0.5).clamp(0, 1)
-    return torch.cat([torch.ones_like(inside[:, :1]), inside[:, 1:]], 1)
+    return (depth_in_pixels + 0.5).clamp(0, 1)
 
 
 def _over(
-    colours: Float[Tensor, "b n 3 h w"], opacity: Float[Tensor, "b n h w"], pose: RegionPose
+    colours: Float[Tensor, "b m 3 h w"], opacity: Float[Tensor, "b m h w"], bottom: Float[Tensor, "b m"]
 ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b h w"]]:
-    """Lay the regions over one another, the background first, then from the highest lower edge to the lowest.
+    """Lay objects over one another, from the highest lower edge to the lowest.
 
     Returns:
-        Colours, and how much of each pixel the objects cover, in [0, 1].
+        Colours times coverage, and coverage, in [0, 1].
 
-    Source: Porter and Duff 1984, the operator "over".
+    Source: Porter and Duff 1984, the operator "over" on premultiplied colours.
     """
-    bottom = pose.centre[..., 1] + pose.size[..., 1] / 2
-    order = torch.cat([torch.zeros_like(bottom[:, :1], dtype=torch.long), bottom[:, 1:].argsort(1) + 1], 1)
+    order = bottom.argsort(1)
     rows = torch.arange(len(order), device=order.device)
     picture, coverage = torch.zeros_like(colours[:, 0]), torch.zeros_like(opacity[:, 0])
     for layer in range(order.shape[1]):
-        region = order[:, layer]
-        share = opacity[rows, region]
-        picture = torch.lerp(picture, colours[rows, region], share[:, None])
-        coverage = torch.where((region > 0)[:, None, None], coverage + share - coverage * share, coverage)
+        share, colour = opacity[rows, order[:, layer]], colours[rows, order[:, layer]]
+        picture = torch.lerp(picture, colour, share[:, None])
+        coverage = coverage + share - coverage * share
     return picture, coverage

@@ -13,7 +13,7 @@ from torch import Tensor
 from gen.models.attention import AttentionControl, has_region_attention
 from gen.models.conditioner import Conditioning
 from gen.models.modulation import modulated
-from gen.models.source_context import SourceContext
+from gen.models.source_context import SourceContext, fold
 
 if TYPE_CHECKING:
     from diffusers import ControlNetModel, UNet2DConditionModel
@@ -46,8 +46,7 @@ def denoise(
         control_present: samples to which the ControlNet's part is added; None: all of them.
         attention_maps: a list to which the probabilities of every cross-attention layer [b p l], averaged over heads, are added in the
             order of execution; p cells row by row, l tokens.
-        draft: let the U-Net tell the difference from a draft: the context where it is known, elsewhere what the layout map drafts; for
-            clean-sample prediction of folded pixels.
+        draft: let the U-Net see a draft and tell the difference from it, see `_draft`; for clean-sample prediction of folded pixels.
 
     Raises:
         ValueError: if the channels put together are not what the U-Net was built for, or only one of picture and ControlNet is given.
@@ -56,6 +55,9 @@ def denoise(
     parts = [noisy_latents]
     if conditioning.layout_map is not None:
         parts.append(conditioning.layout_map.to(dtype))
+    drafted = _draft(grid, conditioning, context).to(dtype) if draft else None
+    if drafted is not None:
+        parts.append(drafted)
     if context is not None:
         parts.append(context.channels(grid).to(dtype))
     if coordinates is not None:
@@ -87,19 +89,23 @@ def denoise(
         )
     if attention_maps is not None:
         attention_maps.extend(attention.recorded[layer] for layer in sorted(attention.recorded))
-    return output[0] + _draft(output[0], conditioning, context) if draft else output[0]
+    return output[0] if drafted is None else output[0] + drafted
 
 
-def _draft(output: Float[Tensor, "b c g g"], conditioning: Conditioning, context: SourceContext | None) -> Float[Tensor, "b c g g"]:
-    """Return the pixels, folded as the output's, that are known before anything is painted."""
-    drafted = torch.zeros_like(output)
-    if conditioning.layout_map is not None and conditioning.draft_channels:
-        drafted = conditioning.layout_map[:, : conditioning.draft_channels].to(output)
+def _draft(grid: int, conditioning: Conditioning, context: SourceContext | None) -> Float[Tensor, "b c g g"]:
+    """Return the pixels that are known before anything is painted, folded as the decoder's.
+
+    Where the context is known, it is the draft; elsewhere the objects that the layout drafts, on the context's continuation, or on the
+    background that the layout drafts where nothing at all is known.
+    """
+    assert conditioning.layout_map is not None, "a draft is made by a layout"
+    objects, coverage, background = conditioning.layout_map.split(conditioning.draft_channels, 1)
     if context is None:
-        return drafted
-    fold = context.known.shape[-1] // output.shape[-1]
-    known = F.pixel_unshuffle(context.known[:, None].to(output.dtype), fold).repeat(1, 3, 1, 1)
-    return torch.lerp(drafted, F.pixel_unshuffle(context.pixel_values.to(output.dtype), fold), known)
+        return objects + (1 - coverage.repeat(1, 3, 1, 1)) * background
+    known = context.known[:, None].to(objects.dtype)
+    floor = torch.where(known.any(dim=(1, 2, 3), keepdim=True), fold(context.continued().to(objects.dtype), grid), background)
+    drafted = objects + (1 - coverage.repeat(1, 3, 1, 1)) * floor
+    return torch.lerp(drafted, fold(context.pixel_values.to(objects.dtype), grid), fold(known, grid).repeat(1, 3, 1, 1))
 
 
 def _control_residuals(

@@ -36,8 +36,8 @@ def latents(*boxes: tuple[float, float, float, float]) -> RegionLatents:
 
 
 def picture(layout: SpriteLayout, given: RegionLatents) -> tuple[torch.Tensor, torch.Tensor]:
-    unfolded = F.pixel_shuffle(layout(given, GRID), 4)
-    return unfolded[0, :3], unfolded[0, 3]
+    objects, coverage, background = F.pixel_shuffle(layout(given, GRID), 4)[0].split((3, 1, 3))
+    return objects + (1 - coverage) * background, coverage[0]
 
 
 @torch.no_grad()
@@ -98,13 +98,18 @@ def test_before_training_the_decoder_paints_the_draft(batch):
     untrained = model().eval()
     pipeline = untrained.pipeline()
     given = pipeline.encode(batch.source.pixel_values, batch.source.regions)
-    known = torch.zeros_like(batch.changed)
-    known[:, :, :16] = True
+    objects, coverage, background = F.pixel_shuffle(untrained.conditioner.layout(given, 8), 4).split((3, 1, 3), 1)
+    drafted = (objects + (1 - coverage) * background).clamp(-1, 1)
+    torch.testing.assert_close(pipeline.decode(given, num_inference_steps=1), drafted, atol=1e-5, rtol=0)
+    known = torch.ones_like(batch.changed)
+    known[:, 8:24, 8:24] = False
     context = SourceContext(batch.source.pixel_values, known)
     painted = pipeline.decode(given, context=context, num_inference_steps=1)
-    drafted = F.pixel_shuffle(untrained.conditioner.layout(given, 8)[:, :48], 4).clamp(-1, 1)
-    assert torch.allclose(painted[..., :16], batch.source.pixel_values[..., :16], atol=1e-5)
-    assert torch.allclose(painted[..., 16:], drafted[..., 16:], atol=1e-5)
+    assert torch.allclose(
+        painted[known[:, None].expand_as(painted)], batch.source.pixel_values[known[:, None].expand_as(painted)], atol=1e-5
+    )
+    filled = (objects + (1 - coverage) * context.continued()).clamp(-1, 1)
+    torch.testing.assert_close(painted[..., 8:24, 8:24], filled[..., 8:24, 8:24], atol=1e-5, rtol=0)
 
 
 def test_a_draft_of_the_wrong_kind_is_refused():
