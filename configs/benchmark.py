@@ -27,8 +27,8 @@ METHODS: dict[str, tuple[dict[str, Any], ...]] = {
     "token_only": (neural_assets(), {"dataset": {"depth_probability": 0.0}}),
     # As large as ours although its tokens hold no appearance.
     "channel_concat": (channel_concat(), {"model": {"decoder": {"block_out_channels": [96, 144]}}}),
-    # The two pictures of a pair would be cut into other elements.
-    "superpixels": (image_elements(), UNPAIRED),
+    # The two pictures of a pair would be cut into other elements; with 16 elements some objects own none.
+    "superpixels": (image_elements(), UNPAIRED, {"dataset": {"num_regions": 25, "segmenter": {"num_segments": 24}}}),
     # One latent of the whole picture cannot be told what changed in a pair.
     "global_latent": (soda(), UNPAIRED),
 }

@@ -32,13 +32,13 @@ class Conditioning:
         encoder_hidden_states: [register tokens][camera token][text tokens][background][regions].
         attention_mask: False where a token is absent.
         layout_map: input channels on the decoder's grid, or None.
-        draft_channels: how many of these are the objects' colours, their coverage and the background's colours, for a draft of the picture.
         token_region: the region that each token belongs to; -1 for registers, camera and text.
         num_region_tokens: how many tokens at the end of the sequence are regions'.
         layers: the sequence of every cross-attention layer, where layers differ.
         gates: how far each cross-attention layer lets regions in, where they come in beside the text.
         visible: which cells may look where, where that is restricted.
         modulation: scales and shifts of the decoder's residual blocks, side by side.
+        draft_channels: how many of the map's channels are the objects' colours, their coverage and the background's colours.
     """
 
     encoder_hidden_states: Float[Tensor, "b l d"]

@@ -52,16 +52,14 @@ def denoise(
         ValueError: if the channels put together are not what the U-Net was built for, or only one of picture and ControlNet is given.
     """
     dtype, grid = noisy_latents.dtype, noisy_latents.shape[-1]
-    parts = [noisy_latents]
-    if conditioning.layout_map is not None:
-        parts.append(conditioning.layout_map.to(dtype))
     drafted = _draft(grid, conditioning, context).to(dtype) if draft else None
-    if drafted is not None:
-        parts.append(drafted)
-    if context is not None:
-        parts.append(context.channels(grid).to(dtype))
-    if coordinates is not None:
-        parts.append(F.avg_pool2d(coordinates, coordinates.shape[-1] // grid).to(dtype))
+    given = (
+        conditioning.layout_map,
+        drafted,
+        None if context is None else context.channels(grid),
+        None if coordinates is None else F.avg_pool2d(coordinates, coordinates.shape[-1] // grid),
+    )
+    parts = [noisy_latents, *(part.to(dtype) for part in given if part is not None)]
     sample = torch.cat(parts, 1)
     if sample.shape[1] != unet.config.in_channels:
         widths = " + ".join(str(part.shape[1]) for part in parts)
