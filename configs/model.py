@@ -9,6 +9,8 @@ from __future__ import annotations
 from hydra_zen import ZenStore
 
 from configs.store import full
+from gen.evaluation.oracle import Oracle
+from gen.evaluation.oracle_training import OracleTraining
 from gen.losses import LossWeights
 from gen.models.conditioner import Conditioner
 from gen.models.decoder import small_decoder
@@ -21,11 +23,13 @@ from gen.models.modulation import LayerModulation
 from gen.models.pose_embedding import CameraToken, PoseConcat, PoseFiLM
 from gen.models.pretrained_backbone import TransformersBackbone
 from gen.models.pretrained_text_encoder import PretrainedTextEncoder
+from gen.models.region_crop_encoder import RegionCropEncoder
 from gen.models.region_diffusion import RegionDiffusion
 from gen.models.region_encoder import RegionEncoder
 from gen.models.region_visibility import RegionVisibility
 from gen.models.rotation_head import RotationHead
 from gen.models.source_pose_encoder import SourcePoseEncoder
+from gen.models.sprite_layout import SpriteLayout
 from gen.models.stable_diffusion import stable_diffusion_decoder
 from gen.models.text_encoder import CaptionEncoder
 from gen.models.timm_backbone import TimmBackbone
@@ -49,6 +53,7 @@ PARTS = {
     "model/region_encoder/backbone": BACKBONES,
     "model/region_encoder": {
         "regions": full(RegionEncoder, backbone=None, hydra_defaults=["_self_", {"backbone": "conv"}]),
+        "crops": full(RegionCropEncoder, backbone=None, hydra_defaults=["_self_", {"backbone": "conv"}]),
         "source_pose": full(SourcePoseEncoder),
     },
     "model/decoder": {
@@ -56,7 +61,7 @@ PARTS = {
         "stable_diffusion": full(stable_diffusion_decoder),
     },
     "model/conditioner/pose": {"film": full(PoseFiLM, **WIDTH), "concat": full(PoseConcat, **WIDTH)},
-    "model/conditioner/layout": {"map": full(LayoutMap, **TOKENS)},
+    "model/conditioner/layout": {"map": full(LayoutMap, **TOKENS), "sprites": full(SpriteLayout, **TOKENS)},
     "model/conditioner/text": {
         "captions": full(CaptionEncoder, **WIDTH, vocabulary=list(VOCABULARY)),
         "pretrained": full(PretrainedTextEncoder, region_width="${model.region_encoder.width}"),
@@ -106,3 +111,4 @@ def add_to(store: ZenStore) -> None:
         hydra_defaults=["_self_", *({part: entry} for part, entry in CHOSEN.items())],
     )
     store(model, group="model", name="region_diffusion")
+    store(full(OracleTraining, oracle=full(Oracle)), group="model", name="oracle")

@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--pipeline", type=Path, help="a pipeline folder; the shipped weights if left out")
     parser.add_argument("--out", type=Path, required=True, help="folder for figures.json, figures.md and edits.png")
     parser.add_argument("--scenes", type=int, default=64)
-    parser.add_argument("--preset", default="simple", choices=("simple", "standard", "hard"))
+    parser.add_argument("--preset", default="simple", choices=("simple", "unseen_pairs", "five_objects"))
     parser.add_argument("--steps", type=int, default=4, help="denoising steps")
     parser.add_argument("--seed", type=int, default=0, help="of the sampling noise")
     parser.add_argument("--scene-seed", type=int, help="of the scenes; the README's held-out ones if left out")
@@ -25,7 +25,6 @@ def main(arguments: list[str] | None = None) -> int:
 
     from gen.artefact import ArtefactError
     from gen.evaluation.evaluation import Evaluation
-    from gen.evaluation.report import table
     from gen.models.pipeline import shipped_folder
 
     evaluation = Evaluation(
@@ -37,12 +36,12 @@ def main(arguments: list[str] | None = None) -> int:
         device=options.device,
     )
     try:
-        figures = evaluation(options.pipeline or shipped_folder(), options.out)
+        evaluation(options.pipeline or shipped_folder(), options.out)
     except ArtefactError as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 2
-    print(table(figures))
-    print(f"\npicture: {options.out / 'edits.png'}")
+    print((options.out / "figures.md").read_text())
+    print(f"picture: {options.out / 'edits.png'}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Refine the tokens of held-out scenes and print the PSNR of their reconstructions and moves before and after.
+"""Refine the tokens of held-out scenes and print the figures of their reconstructions, moves and removals before and after.
 
 python scripts/refine.py --out docs/results/refinement
 """
@@ -21,12 +21,13 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     from gen.editing.refine import Refinement
+    from gen.evaluation.oracle import shipped_oracle
     from gen.evaluation.refinement import measure_refinement
     from gen.models.pipeline import RegionPipeline, shipped_folder
 
     pipeline = RegionPipeline.from_pretrained(options.pipeline or shipped_folder())
     settings = Refinement(num_steps=options.steps, num_new_regions=options.new_regions, seed=options.seed)
-    print(measure_refinement(pipeline, options.scenes, settings, options.out))
+    print(measure_refinement(pipeline, options.scenes, settings, options.out, shipped_oracle()))
 
 
 if __name__ == "__main__":

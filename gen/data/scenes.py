@@ -12,6 +12,7 @@ from gen.data.region_data import Item, RegionData
 from gen.segmentation import GroundTruth, WholePicture
 
 _VALIDATION_SEED = 1_000_003  # far from any user's seed, so that held-out scenes are never trained on
+_MIXED = ("simple", "five_objects", "unseen_pairs", "standard")
 
 
 @dataclass(kw_only=True)
@@ -19,20 +20,21 @@ class Scenes(RegionData):
     """Rendered scenes with exact regions, captions and labels; every number gives another scene.
 
     Attributes:
-        preset: difficulty of the scenes.
+        preset: difficulty of the scenes; `mixed` draws by turns all that is scored (simple, five objects, pairs of shape and colour that
+            `simple` has not) and `standard`: for what shall judge, never for what is judged.
         num_scenes: in one epoch.
         scene_seed: of the training scenes; validation scenes come from a seed of their own.
         supersampling: sub-samples a pixel and axis.
         twin_probability: share of the samples whose target is the scene after one change, rendered anew, in [0, 1]; never when overfitting.
         twin_operations: the changes; a change of colour could not be painted, and one of yaw only where the pose tells it, for which
-            `pose_3d_probability` must be above 0.
+            `yaw_probability` must be above 0.
         clip_probability: share of the samples whose target is another frame of a short clip; never when overfitting.
         clip_frames: largest distance of that frame from the source.
         view_probability: share of the samples whose target is seen from another camera; never when overfitting.
         view_degrees: largest orbit of that camera around what it looks at, in (0, 180].
     """
 
-    preset: Literal["simple", "standard", "hard"] = "simple"
+    preset: Literal["mixed", "simple", "standard", "hard"] = "simple"
     num_scenes: int = 1_000_000
     scene_seed: int = 0
     supersampling: int = 2
@@ -63,9 +65,9 @@ class Scenes(RegionData):
             raise ValueError(f"dataset.clip_frames={self.clip_frames} is too small; it must be at least 1")
         if not 0 < self.view_degrees <= 180:
             raise ValueError(f"dataset.view_degrees={self.view_degrees} is outside (0, 180]")
-        if "rotate" in self.twin_operations and self.twin_probability and not self.pose_3d_probability:
+        if "rotate" in self.twin_operations and self.twin_probability and not self.yaw_probability:
             raise ValueError(
-                "dataset.twin_operations has rotate, and no pose tells the yaw; set dataset.pose_3d_probability above 0 or leave it out"
+                "dataset.twin_operations has rotate, and no pose tells the yaw; set dataset.yaw_probability above 0 or leave it out"
             )
 
     def __len__(self) -> int:
@@ -73,7 +75,7 @@ class Scenes(RegionData):
 
     def items(self, indices: list[int]) -> list[Item]:
         """Render the scenes with these numbers in one batch, with their targets where the dataset is paired."""
-        specs = [scenes.sample_scene(self.scene_seed, index, self.preset) for index in indices]
+        specs = [scenes.sample_scene(self.scene_seed, index, self._preset(index)) for index in indices]
         targets = [self._target(spec, index) for spec, index in zip(specs, indices, strict=True)]
         items = self._render(specs + [target for target in targets if target is not None])
         after = iter(items[len(specs) :])
@@ -84,7 +86,10 @@ class Scenes(RegionData):
 
     def validation_items(self, count: int) -> list[Item]:
         """Render held-out scenes: the first `count` of the validation seed."""
-        return self._render([scenes.sample_scene(_VALIDATION_SEED, index, self.preset) for index in range(count)])
+        return self._render([scenes.sample_scene(_VALIDATION_SEED, index, self._preset(index)) for index in range(count)])
+
+    def _preset(self, index: int) -> str:
+        return _MIXED[index % len(_MIXED)] if self.preset == "mixed" else self.preset
 
     def _target(self, spec: scenes.SceneSpec, index: int) -> scenes.SceneSpec | None:
         """Return what the scene is paired with; None for itself."""

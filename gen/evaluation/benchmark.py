@@ -1,140 +1,182 @@
-"""Score a pipeline's reconstructions, moves and removals against the rendered truth."""
+"""The benchmark: run methods on the same held-out scenes and keep every scene's figures."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from gen.editing import operations
-from gen.editing.preserve import changed_area, composite
-from gen.editing.refine import Refinement, refine
-from gen.evaluation import region_metrics
-from gen.evaluation.counterfactuals import Cases
-from gen.evaluation.image_metrics import mean_colour, psnr
-from gen.models.pipeline import RegionPipeline
-from gen.regions import RegionLatents, concatenate
+from gen.evaluation.cases import HELD_OUT_SEED, Cases, build_cases
+from gen.evaluation.methods import Edited, Method
+from gen.evaluation.oracle import Oracle
+from gen.evaluation.scores import attribute, monotone, score
 
-_CENTROID_LIMIT = 0.05  # of the width
-_RESIDUAL_LIMIT = 0.25  # of the removed object's pixels
+TRUTH, UNEDITED = "on true renders", "unedited"  # the instruments' ceiling and floor, in every table
+WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of an interpolation; its other figures are those of the middle one
+_DIGITS = 4  # of a stored value
+_PICTURES = 8  # scenes of every operation whose pictures are kept
+
+Values = dict[str, Float[Tensor, " b"]]
 
 
 @dataclass(frozen=True)
-class Edited:
-    """What a pipeline made of the cases.
+class Reference:
+    """The true pictures, or the unedited ones, handed in as if a method had painted them."""
+
+    name: str
+
+    def __call__(self, cases: Cases, seed: int) -> Edited | None:
+        """Return the same pictures as raw and as composited ones; None where the unedited picture is the true one."""
+        if self.name == UNEDITED and cases.operation in ("reconstruct", "no_op"):
+            return None
+        pictures = cases.truth if self.name == TRUTH else cases.source
+        return Edited(pictures, pictures)
+
+
+@dataclass(frozen=True)
+class Results:
+    """The figures of every scene, and how they were made.
 
     Attributes:
-        reconstruction: from the latents alone, no source context.
-        moved: with source context, composited.
-        moved_raw: the same before compositing.
-        removed: with source context, composited.
-        changed: pixels that the move was allowed to change.
+        facts: scenes, seeds, hardware, date, and what else the caller adds.
+        values: split -> operation -> method -> sampling seed -> figure -> one value a scene, NaN where a scene has none.
+        pictures: operation -> "source", "truth" or method -> the composited pictures of the first split's first scenes; not in the JSON.
     """
 
-    reconstruction: Float[Tensor, "b 3 h w"]
-    moved: Float[Tensor, "b 3 h w"]
-    moved_raw: Float[Tensor, "b 3 h w"]
-    removed: Float[Tensor, "b 3 h w"]
-    changed: Bool[Tensor, "b h w"]
+    facts: dict[str, Any]
+    values: dict[str, dict[str, dict[str, dict[int, Values]]]]
+    pictures: dict[str, dict[str, Float[Tensor, "k 3 h w"]]] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write facts and values as JSON; a value that a scene does not have is null."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"facts": self.facts, "values": _mapped(self.values, _written)}, separators=(",", ":")) + "\n")
+
+    @staticmethod
+    def load(path: Path) -> Results:
+        """Read what `save` wrote, without pictures.
+
+        Raises:
+            ValueError: if the file holds something else.
+        """
+        try:
+            stored = json.loads(path.read_text())
+            values = {
+                split: {
+                    operation: {
+                        method: {int(seed): {name: _read(numbers) for name, numbers in figures.items()} for seed, figures in seeds.items()}
+                        for method, seeds in methods.items()
+                    }
+                    for operation, methods in operations.items()
+                }
+                for split, operations in stored["values"].items()
+            }
+            return Results(stored["facts"], values)
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path}: holds no results of the benchmark ({error}); write them with Results.save") from error
+
+    def copies(self, split: str, operation: str, group: str) -> list[str]:
+        """Return the names of a method's trained copies that did an operation."""
+        return [name for name in self.values.get(split, {}).get(operation, {}) if group_of(name) == group]
+
+    def groups(self) -> list[str]:
+        """Return the methods' names without training seeds, in order; the two references come last."""
+        names = [group_of(name) for operations in self.values.values() for methods in operations.values() for name in methods]
+        ours = [name for name in dict.fromkeys(names) if name not in (TRUTH, UNEDITED)]
+        return [*ours, TRUTH, UNEDITED]
 
 
-def run_edits(
-    pipeline: RegionPipeline,
-    cases: Cases,
-    num_inference_steps: int = 4,
-    seed: int = 0,
-    batch_size: int = 16,
-    refinement: Refinement | None = None,
-) -> Edited:
-    """Reconstruct every case from its latents alone, make its move, and make its removal.
+def group_of(name: str) -> str:
+    """Return a method's name without its training seed: `ours@2` is a copy of `ours`."""
+    return name.split("@")[0]
 
-    The edits are the ones a user makes: `move` by the case's shift, `resize` by the case's perspective factor, and `remove`.
+
+def run(
+    methods: Sequence[Method],
+    operations: Sequence[str],
+    splits: Sequence[str],
+    count: int,
+    sampling_seeds: Sequence[int] = (0,),
+    oracle: Oracle | None = None,
+    resolution: int = 64,
+    num_regions: int = 6,
+    scene_seed: int = HELD_OUT_SEED,
+) -> Results:
+    """Let every method make the same edits of the same held-out scenes, and score them.
 
     Args:
-        pipeline: what is judged.
-        cases: the scenes and their truth.
-        num_inference_steps: of denoising.
-        seed: of the noise.
-        batch_size: pictures at once.
-        refinement: of the latents before they are painted or edited; None for none.
+        methods: copies of one method that differ in their training seed are named `name@seed`.
+        operations: of `gen.evaluation.cases.OPERATIONS`.
+        splits: presets of scenes.
+        count: scenes of every operation and split.
+        sampling_seeds: all methods use the first; the others tell the noise floor, which is measured with the first method.
+        oracle: of the figures that need one; None leaves them out.
+        resolution: of the pictures, in pixels.
+        num_regions: n, background included, with room for an inserted object.
+        scene_seed: of the scenes.
+
+    Raises:
+        ValueError: if two methods have one name, or there is no sampling seed.
     """
-    columns: list[list[Tensor]] = [[], [], [], [], []]
-    for start in tqdm(range(0, len(cases.specs), batch_size), desc="edits", unit="batch"):
-        rows = slice(start, start + batch_size)
-        source, regions = cases.source[rows], cases.regions[rows]
-        latents = pipeline.encode(source, regions)
-        if refinement is not None:
-            latents = refine(pipeline, source, latents, refinement)
-        moves, removals = [], []
-        for i, number in enumerate(range(start, start + len(source))):
-            region = cases.move.region[number]
-            moved = operations.move(latents[i], region, *cases.move.shift[number].tolist())
-            moves.append(operations.resize(moved, region, tuple(cases.move.factor[number].tolist())))
-            removals.append(operations.remove(latents[i], cases.removal.region[number]))
-        generator = torch.Generator().manual_seed(seed + start)
-        columns[0].append(pipeline.decode(latents, num_inference_steps=num_inference_steps, generator=generator).cpu())
-        for after, place in ((concatenate(moves), 1), (concatenate(removals), 3)):
-            painted, changed = _edit(pipeline, source, regions, latents, after, num_inference_steps, generator)
-            columns[place].append(composite(source, painted, changed))
-            if place == 1:
-                columns[2].append(painted)
-                columns[4].append(changed)
-    return Edited(*(torch.cat(column) for column in columns))
+    if not sampling_seeds:
+        raise ValueError("sampling_seeds is empty; give at least one")
+    names = [method.name for method in methods]
+    if len(set(names)) < len(names) or {TRUTH, UNEDITED} & set(names):
+        raise ValueError(f"methods are named {', '.join(names)}; every name may be used once, {TRUTH!r} and {UNEDITED!r} not at all")
+    facts = {"scenes": count, "resolution": resolution, "sampling seeds": list(sampling_seeds), "scene seed": scene_seed}
+    results = Results(facts, {})
+    runs = len(methods) + len(sampling_seeds) - 1
+    with tqdm(total=len(splits) * len(operations) * runs, desc="benchmark", unit="run") as bar:
+        for split in splits:
+            for operation in operations:
+                weights = WEIGHTS if operation.startswith("interpolate") else (0.5,)
+                cases = [build_cases(operation, count, resolution, num_regions, split, scene_seed, weight) for weight in weights]
+                first = split == splits[0]
+                pictures = {"source": cases[0].source[:_PICTURES], "truth": cases[len(cases) // 2].truth[:_PICTURES]}
+                done: dict[str, dict[int, Values]] = {}
+                for number, method in enumerate([*methods, Reference(TRUTH), Reference(UNEDITED)]):
+                    for seed in sampling_seeds if number == 0 else sampling_seeds[:1]:
+                        bar.set_postfix_str(f"{split} {operation} {method.name}", refresh=False)
+                        figures, shown = _scored(method, cases, seed, oracle)
+                        if figures is not None and shown is not None:
+                            done.setdefault(method.name, {})[seed] = figures
+                            pictures.setdefault(method.name, shown.composited[:_PICTURES])
+                        bar.update(number < len(methods))
+                results.values.setdefault(split, {})[operation] = done
+                if first:
+                    results.pictures[operation] = pictures
+    return results
 
 
-def _edit(
-    pipeline: RegionPipeline, source: Tensor, regions, before: RegionLatents, after: RegionLatents, steps: int, generator: torch.Generator
-) -> tuple[Float[Tensor, "b 3 h w"], Bool[Tensor, "b h w"]]:
-    changed = changed_area(regions, before.to("cpu"), after.to("cpu"))
-    context = pipeline.surroundings(source, changed)
-    painted = pipeline.decode(after, context=context, num_inference_steps=steps, generator=generator).cpu()
-    return painted, changed
+def _scored(method: Method, cases: list[Cases], seed: int, oracle: Oracle | None) -> tuple[Values | None, Edited | None]:
+    """Return figures and pictures of one method, of the middle weight where there are several; None if it cannot do the operation."""
+    edited = [method(case, seed) for case in cases]
+    painted = [pictures for pictures in edited if pictures is not None]
+    if len(painted) < len(cases):
+        return None, None
+    middle = len(cases) // 2
+    figures = score(painted[middle], cases[middle], oracle)
+    if len(cases) > 1 and oracle is not None:
+        path = [attribute(pictures, case, cases[0], cases[-1], oracle) for pictures, case in zip(painted, cases, strict=True)]
+        figures["monotone"] = monotone(torch.stack(path))
+    return figures, painted[middle]
 
 
-def score(edited: Edited, cases: Cases) -> dict[str, float]:
-    """Return the figures: gains in dB (means over scenes), shares in [0, 1]. `*_of_truth` applies the instrument to the true renders."""
-    move, removal = cases.move, cases.removal
-
-    def centroid(images: Tensor) -> Tensor:
-        return region_metrics.centroid_error(region_metrics.object_pixels(images, move.truth, move.empty, move.mask), move.mask)
-
-    def colours_kept(images: Tensor) -> float:
-        named = region_metrics.nearest_candidate(images, move.recoloured, move.mask)
-        return sum(a == b for a, b in zip(named, move.colour, strict=True)) / len(named)
-
-    def gone(images: Tensor) -> float:
-        return _share(region_metrics.residual_share(images, cases.source, removal.truth, removal.mask) < _RESIDUAL_LIMIT)
-
-    unedited, unremoved = psnr(cases.source, move.truth), psnr(cases.source, removal.truth)
-    elsewhere = ~edited.changed
-    return {
-        "scenes": float(len(cases.specs)),
-        "reconstruction_psnr": _mean(psnr(edited.reconstruction, cases.source)),
-        "reconstruction_gain_over_mean_colour": _mean(
-            psnr(edited.reconstruction, cases.source) - psnr(mean_colour(cases.source), cases.source)
-        ),
-        "move_psnr": _mean(psnr(edited.moved, move.truth)),
-        "move_gain_over_unedited": _mean(psnr(edited.moved, move.truth) - unedited),
-        "move_gain_without_compositing": _mean(psnr(edited.moved_raw, move.truth) - unedited),
-        "elsewhere_psnr_without_compositing": _mean(psnr(edited.moved_raw, cases.source, elsewhere)),
-        "centroid_within_5_percent": _share(centroid(edited.moved) < _CENTROID_LIMIT),
-        "centroid_within_5_percent_of_truth": _share(centroid(move.truth) < _CENTROID_LIMIT),
-        "colour_kept": colours_kept(edited.moved),
-        "colour_kept_of_truth": colours_kept(move.truth),
-        "removal_psnr": _mean(psnr(edited.removed, removal.truth)),
-        "removal_gain_over_unedited": _mean(psnr(edited.removed, removal.truth) - unremoved),
-        "removed_object_gone": gone(edited.removed),
-        "removed_object_gone_of_truth": gone(removal.truth),
-        "removed_object_gone_of_unedited": gone(cases.source),
-    }
+def _mapped(values: Any, function: Any) -> Any:
+    return {key: _mapped(item, function) for key, item in values.items()} if isinstance(values, dict) else function(values)
 
 
-def _mean(values: Tensor) -> float:
-    return float(values.mean())
+def _written(values: Float[Tensor, " b"]) -> list[float | None]:
+    return [None if math.isnan(value) else float(f"{value:.{_DIGITS}g}") for value in values.tolist()]
 
 
-def _share(values: Tensor) -> float:
-    return float(values.float().mean())
+def _read(values: list[float | None]) -> Float[Tensor, " b"]:
+    return torch.tensor([math.nan if value is None else value for value in values])

@@ -14,7 +14,7 @@ from gen.data.augment import ViewTransform
 from gen.data.batch import RegionBatch
 from gen.data.scenes import Scenes
 from gen.evaluation import rotation_metrics
-from gen.evaluation.counterfactuals import HELD_OUT_SEED
+from gen.evaluation.cases import HELD_OUT_SEED
 from gen.evaluation.report import circumstances, write_table
 from gen.models.heads import ClassHead, Head, Heads, PoseHead
 from gen.models.pipeline import RegionPipeline

@@ -1,4 +1,4 @@
-"""Whether one object is where it was asked, still has its colour, or is gone: measured against exact renders."""
+"""Whether one object is where it was asked, or is gone: measured against exact renders."""
 
 from __future__ import annotations
 
@@ -44,19 +44,16 @@ def _brightness(image: Float[Tensor, "3 h w"], floor: Float[Tensor, "3 h w"]) ->
     return (image * floor).sum(0) / floor.square().sum(0).clamp_min(1e-6)
 
 
+def centroids(masks: Bool[Tensor, "b h w"]) -> Float[Tensor, "b 2"]:
+    """Return the mean (x, y) of each mask's pixels in image units; NaN where a mask is empty, which has no centre."""
+    height, width = masks.shape[-2:]
+    inside = masks.flatten(1).float()
+    return (inside @ cell_centres(height, width, masks.device)) / inside.sum(1, keepdim=True)
+
+
 def centroid_error(found: Bool[Tensor, "b h w"], asked: Bool[Tensor, "b h w"]) -> Float[Tensor, " b"]:
-    """Return the distance between two masks' centroids as a share of the picture's width; infinite where nothing was found."""
-    height, width = found.shape[-2:]
-    points = cell_centres(height, width, found.device)
-    first, second = (mask.flatten(1).float() for mask in (found, asked))
-    centres = [(mask @ points) / mask.sum(1, keepdim=True) for mask in (first, second)]
-    return (centres[0] - centres[1]).norm(dim=-1).nan_to_num(torch.inf)
-
-
-def nearest_candidate(images: Float[Tensor, "b 3 h w"], candidates: Float[Tensor, "b k 3 h w"], mask: Bool[Tensor, "b h w"]) -> list[int]:
-    """Return for each picture which candidate render it is nearest to inside the mask, by mean squared error."""
-    error = (images[:, None] - candidates).square().mean(2)
-    return ((error * mask[:, None]).sum((2, 3))).argmin(1).tolist()
+    """Return the distance between two masks' centroids as a share of the picture's width; infinite where either is empty."""
+    return (centroids(found) - centroids(asked)).norm(dim=-1).nan_to_num(torch.inf)
 
 
 def residual_share(

@@ -1,40 +1,221 @@
-"""Write an evaluation down: one small table, one JSON file, one picture."""
+"""Report: the benchmark's tables, targets and picture sheet, and how any evaluation writes a table down."""
 
 from __future__ import annotations
 
 import json
+import math
 import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
 import torch
+from PIL import Image
+from torch import Tensor
 
-from gen.evaluation.benchmark import Edited
-from gen.evaluation.counterfactuals import Cases
-from image_utils import convert, draw, grid, io
+from gen.evaluation.benchmark import TRUTH, UNEDITED, Results
+from gen.evaluation.columns import MAIN, OTHERS, Column, check_targets, column_values, figure_of, floor_of, own_accuracy, quick_row
+from gen.evaluation.intervals import Spread, Statistic, bootstrap, paired_difference
+from gen.evaluation.scores import FIGURES
+from image_utils import convert, grid, io
 
-# figure -> (what it says, unit)
-FIGURES = {
-    "reconstruction_psnr": ("reconstruction from latents alone, PSNR", "dB"),
-    "reconstruction_gain_over_mean_colour": ("the same, above the picture's mean colour", "dB"),
-    "move_psnr": ("move, PSNR against the rendered truth", "dB"),
-    "move_gain_over_unedited": ("the same, above the unedited picture", "dB"),
-    "move_gain_without_compositing": ("the same, without compositing", "dB"),
-    "elsewhere_psnr_without_compositing": ("untouched pixels of a move, without compositing, PSNR", "dB"),
-    "centroid_within_5_percent": ("moved object within 5 % of the width of where it was asked", "%"),
-    "colour_kept": ("moved object keeps its colour", "%"),
-    "removal_psnr": ("removal, PSNR against the rendered truth", "dB"),
-    "removal_gain_over_unedited": ("the same, above the unedited picture", "dB"),
-    "removed_object_gone": ("removed object is gone", "%"),
-}
+_SHEET_SCENES = 3
 
 
-def table(figures: dict[str, float]) -> str:
-    """Return the figures as a Markdown table; the last column is the instrument's own score on the true renders."""
-    lines = ["| figure | value | on true renders |", "|---|---|---|"]
-    for name, (text, unit) in FIGURES.items():
-        truth = figures.get(f"{name}_of_truth")
-        lines.append(f"| {text} | {value_with_unit(figures[name], unit)} | {'' if truth is None else value_with_unit(truth, unit)} |")
+def short_table(results: Results, split: str, columns: Sequence[Column] = MAIN) -> str:
+    """Return columns of a split: a row for each method that has any of them, mean ± standard deviation over its trained copies.
+
+    The last row tells what another sampling seed changes, measured on the first method.
+    """
+    lines = ["| method | " + " | ".join(_header(columns)) + " | parameters [M] | copies |", "|---" * (len(columns) + 3) + "|"]
+    parameters = results.facts.get("parameters", {})
+    for group in results.groups():
+        found = [figure_of(results, split, group, column) for column in columns]
+        if any(found):
+            cells = ["-" if figure is None else _with_spread(figure, column.unit) for figure, column in zip(found, columns, strict=True)]
+            copies = max(figure.count for figure in found if figure is not None)
+            size = f"{parameters[group] / 1e6:.2f}" if group in parameters else "-"
+            lines.append(f"| {group} | " + " | ".join(cells) + f" | {size} | {copies} |")
+    floors = [floor_of(results, split, results.groups()[0], column) for column in columns]
+    shown = ["-" if floor is None else _number(floor, column.unit, 3) for floor, column in zip(floors, columns, strict=True)]
+    lines.append("| noise floor (1 sd over sampling seeds) | " + " | ".join(shown) + " | - | - |")
+    return "\n".join(lines)
+
+
+def long_table(results: Results, split: str, operation: str) -> str:
+    """Return all figures of one operation: a row for each, a column for each method, with the interval of 95 % over scenes.
+
+    Of a method with several copies every scene's mean over the copies is taken first.
+    """
+    groups = [group for group in results.groups() if results.copies(split, operation, group)]
+    lines = ["| figure | range | better | " + " | ".join(groups) + " |", "|---" * (len(groups) + 3) + "|"]
+    for figure in FIGURES:
+        column = Column(figure.text, operation, figure.name, figure.statistic)
+        values = [column_values(results, split, group, column) for group in groups]
+        if any(values):
+            unit = f" [{figure.unit}]" if figure.unit else ""
+            bounds = " to ".join(_number(bound, figure.unit, 0) for bound in figure.bounds)
+            cells = [_with_interval(copies, figure.statistic, figure.unit) for copies in values]
+            lines.append(f"| {figure.text}, {figure.statistic}{unit} | {bounds} | {figure.better} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def difference_table(results: Results, split: str, columns: Sequence[Column] = MAIN) -> str:
+    """Return by how much the first method differs from each other, on the same scenes, with intervals of 95 %.
+
+    Of a method with several copies every scene's mean over the copies is taken first.
+    """
+    ours, *others = [group for group in results.groups() if group != TRUTH]
+    lines = [f"| {ours} minus | " + " | ".join(_header(columns)) + " |", "|---" * (len(columns) + 1) + "|"]
+    for other in others:
+        cells = [_difference(results, split, ours, other, column) for column in columns]
+        if set(cells) != {"-"}:
+            lines.append(f"| {other} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _difference(results: Results, split: str, ours: str, other: str, column: Column) -> str:
+    sides = [column_values(results, split, group, column) for group in (ours, other)]
+    own = own_accuracy(results, split, column)
+    if own is None or not all(sides):
+        return "-"
+    first, second = (torch.stack(side).mean(0) for side in sides)
+    found = paired_difference(first, second, column.statistic)
+    return _interval_text(found.value / own, found.low / own, found.high / own, column.unit, signed=True)
+
+
+def _header(columns: Sequence[Column]) -> list[str]:
+    return [f"{column.text} [{column.unit}]" for column in columns]
+
+
+def target_table(rows: list[dict]) -> str:
+    """Return the rows of `check_targets` in Markdown."""
+    lines = ["| target | asked | reached | |", "|---|---|---|---|"]
+    words = {True: "met", False: "**not met**", None: "not measured"}
+    for row in rows:
+        asked = f"{row['bound']} {value_with_unit(row['limit'], row['unit'])}"
+        reached = "-" if row["reached"] is None else value_with_unit(row["reached"], row["unit"])
+        lines.append(f"| {row['target']} | {asked} | {reached} | {words[row['met']]} |")
+    return "\n".join(lines)
+
+
+def summary(results: Results) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """Return split -> method -> operation -> figure: its statistic over scenes, averaged over the method's trained copies."""
+    told: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    for split, group, column in _measured(results):
+        found = figure_of(results, split, group, column)
+        if found is not None:
+            told.setdefault(split, {}).setdefault(group, {}).setdefault(column.operation, {})[column.figure] = found.mean
+    return told
+
+
+def _details(results: Results) -> dict:
+    """Return what `summary` does, with the spread over trained copies, the interval over scenes and the noise floor of each figure."""
+    details: dict = {}
+    for split, group, column in _measured(results):
+        found = figure_of(results, split, group, column)
+        if found is not None:
+            interval = bootstrap(torch.stack(column_values(results, split, group, column)).mean(0), column.statistic)
+            details.setdefault(split, {}).setdefault(group, {}).setdefault(column.operation, {})[column.figure] = {
+                "value": found.mean,
+                "deviation over copies": found.deviation,
+                "copies": found.count,
+                "interval over scenes": [interval.low, interval.high],
+                "noise floor": floor_of(results, split, group, column),
+            }
+    return details
+
+
+def _measured(results: Results) -> Iterator[tuple[str, str, Column]]:
+    """Yield every split, method and figure of an operation that was run."""
+    for split, operations in results.values.items():
+        for group in results.groups():
+            for operation in operations:
+                for figure in FIGURES:
+                    if operation in figure.operations:
+                        yield split, group, Column(figure.text, operation, figure.name, figure.statistic)
+
+
+def sheet(results: Results, groups: list[str] | None = None, scenes: int = _SHEET_SCENES) -> Image.Image:
+    """Draw edited scenes: rows are scenes of every operation, columns the source, the truth and the methods.
+
+    Args:
+        results: of `run`, with their pictures.
+        groups: methods that are shown by their first copy; None for all.
+        scenes: of every operation.
+    """
+    shown = groups or [group for group in results.groups() if group not in (TRUTH, UNEDITED)]
+    rows, labels = [], []
+    for operation, pictures in results.pictures.items():
+        columns = [pictures["source"], pictures["truth"]]
+        for group in shown:
+            name = next((name for name in pictures if name.split("@")[0] == group), None)
+            columns.append(pictures[name] if name else torch.ones_like(pictures["source"]))
+        for number in range(min(scenes, len(columns[0]))):
+            rows.append([convert.to_pil(column[number]) for column in columns])
+            labels.append(operation if number == 0 else "")
+    return grid.image_grid(rows, row_labels=labels, column_labels=["source", "truth", *shown], scale=2)
+
+
+def write_report(folder: Path, results: Results, name: str = "benchmark") -> str:
+    """Write `name`.json, `name`.md, `name`.png and every scene's figures as `name`_scenes.json into `folder`; return the Markdown.
+
+    Args:
+        folder: made if it is not there.
+        results: of `run`.
+        name: of the files.
+    """
+    first, ours = next(iter(results.values)), next(iter(results.groups()))
+    targets = check_targets(results, first, ours)
+    parts = []
+    for split, operations in results.values.items():
+        tables = [MAIN, *([OTHERS] if any(column.operation in operations for column in OTHERS) else [])]
+        parts += [f"## Scenes: {split}", *(short_table(results, split, columns) for columns in tables)]
+        if len(results.groups()) > 3:
+            parts += [f"### {ours} minus the others, with intervals of 95 % over scenes"]
+            parts += [difference_table(results, split, columns) for columns in tables]
+        if split == first:
+            parts += [f"### Targets, {ours}", target_table(targets)]
+        for operation in operations:
+            parts += [f"### {operation}", long_table(results, split, operation)]
+    table = "\n\n".join(parts)
+    values = {
+        "declared": {figure.name: asdict(figure) for figure in FIGURES},
+        "figures": _details(results),
+        "targets": targets,
+        "quick": {group: quick_row(results, group) for group in results.groups()},
+    }
+    write_table(folder, name, values, table, results.facts)
+    results.save(folder / f"{name}_scenes.json")
+    if results.pictures:
+        io.save_image(sheet(results), folder / f"{name}.png")
+    return table
+
+
+def write_single_report(folder: Path, results: Results) -> dict[str, dict[str, float]]:
+    """Write `figures.json`, `figures.md` and `edits.png` of the only method of one split; return operation -> figure -> value."""
+    told = next(iter(summary(results).values()))
+    ours = results.groups()[0]
+    write_table(
+        folder, "figures", {"figures": told[ours], TRUTH: told[TRUTH], UNEDITED: told[UNEDITED]}, single_table(results), results.facts
+    )
+    io.save_image(sheet(results), folder / "edits.png")
+    return told[ours]
+
+
+def single_table(results: Results) -> str:
+    """Return the figures of the only method of one split, with what the instruments say of true renders and of unedited pictures."""
+    split, operations = next(iter(results.values.items()))
+    groups = [results.groups()[0], TRUTH, UNEDITED]
+    lines = [f"| operation | figure | value | {TRUTH} | {UNEDITED} |", "|---|---|---|---|---|"]
+    for operation in operations:
+        for figure in FIGURES:
+            column = Column(figure.text, operation, figure.name, figure.statistic)
+            found = [figure_of(results, split, group, column) for group in groups]
+            if found[0] is not None:
+                cells = ["-" if each is None else value_with_unit(each.mean, figure.unit) for each in found]
+                lines.append(f"| {operation} | {figure.text}, {figure.statistic} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -54,33 +235,30 @@ def write_table(folder: Path, name: str, values: dict, table: str, facts: dict) 
 
 def value_with_unit(value: float, unit: str) -> str:
     """Return a figure as a table shows it."""
-    return f"{100 * value:.1f} %" if unit == "%" else f"{value:.2f} {unit}"
+    return f"{100 * value:.1f} %" if unit == "%" else f"{value:.2f} {unit}" if unit else f"{value:.3f}"
 
 
-def write_report(folder: Path, figures: dict[str, float], edited: Edited, cases: Cases, rows: int = 8, facts: dict | None = None) -> None:
-    """Write `figures.json`, `figures.md` and `edits.png` into `folder`.
+def _number(value: float, unit: str, digits: int | None = None) -> str:
+    digits = (1 if unit == "%" else 3 if unit == "" else 2) if digits is None else digits
+    text = f"{100 * value if unit == '%' else value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
 
-    Args:
-        folder: made if it is not there.
-        figures: from `score`.
-        edited: pictures of the pipeline.
-        cases: the truth.
-        rows: scenes in the picture.
-        facts: how the figures were made (seed, steps, hardware, date); stored beside them.
-    """
-    write_table(folder, "figures", {"figures": figures}, table(figures), facts or {})
-    columns = {
-        "source": cases.source,
-        "latents only": edited.reconstruction,
-        "move": edited.moved,
-        "true move": cases.move.truth,
-        "removal": edited.removed,
-        "true removal": cases.removal.truth,
-    }
-    labels = cases.regions.label_map()
-    pictures = []
-    for i in range(min(rows, len(cases.specs))):
-        row = [convert.to_pil(column[i]) for column in columns.values()]
-        pictures.append([row[0], draw.overlay_regions(row[0], labels[i]), *row[1:]])
-    sheet = grid.image_grid(pictures, column_labels=["source", "regions", *list(columns)[1:]], scale=2)
-    io.save_image(sheet, folder / "edits.png")
+
+def _with_spread(figure: Spread, unit: str) -> str:
+    deviation = "" if figure.deviation is None else f" ± {_number(figure.deviation, unit)}"
+    return _number(figure.mean, unit) + deviation
+
+
+def _with_interval(copies: list[Tensor], statistic: Statistic, unit: str) -> str:
+    if not copies:
+        return "-"
+    found = bootstrap(torch.stack(copies).mean(0), statistic)
+    return "-" if math.isnan(found.value) else _interval_text(found.value, found.low, found.high, unit)
+
+
+def _interval_text(value: float, low: float, high: float, unit: str, signed: bool = False) -> str:
+    if math.isnan(value):
+        return "-"
+    number = _number(value, unit)
+    sign = "+" if signed and float(number) > 0 else ""
+    return f"{sign}{number} [{_number(low, unit)}, {_number(high, unit)}]"

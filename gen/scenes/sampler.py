@@ -12,7 +12,7 @@ from gen.scenes.placement import Layout
 from gen.scenes.shapes import FOOTPRINT
 from gen.scenes.spec import CameraSpec, FloorSpec, LightSpec, ObjectSpec, SceneSpec
 
-PRESETS = ("simple", "standard", "hard")
+PRESETS = ("simple", "standard", "hard", "unseen_pairs", "five_objects")
 
 _TRIES_PER_OBJECT = 40
 _TRIES_PER_SCENE = 50
@@ -30,7 +30,7 @@ class Difficulty:
         floor_contrast: least and largest relative brightness step of the floor's texture.
         hidden: the largest share of an object's box that the boxes of nearer objects may cover.
         crowding: probability that an object is put close to an earlier one.
-        held_out: probability that an object is drawn from the held-out pairs; they are never drawn when 0.
+        held_out: probability that an object is drawn from the held-out pairs; they are never drawn when 0, and nothing else when 1.
     """
 
     objects: tuple[int, int]
@@ -47,6 +47,9 @@ DIFFICULTY = {
     "simple": Difficulty((2, 4), (0.70, 1.05), (8, 1, 0, 0), (4, 1, 0, 1, 0, 0), (0.05, 0.15), 0.2, 0.0, 0.0),
     "standard": Difficulty((3, 6), (0.45, 0.90), (3, 2, 2, 2), (1, 2, 2, 2, 1, 2), (0.15, 0.45), 0.3, 0.0, 0.0),
     "hard": Difficulty((5, 8), (0.40, 0.95), (1, 1, 1, 1), (1, 2, 2, 2, 2, 2), (0.20, 0.60), 0.6, 0.7, 0.4),
+    # Only to judge: `simple` with one thing new, pairs of shape and colour, or one object more (of the smaller sizes, so that five fit).
+    "unseen_pairs": Difficulty((2, 4), (0.70, 1.05), (8, 1, 0, 0), (4, 1, 0, 1, 0, 0), (0.05, 0.15), 0.2, 0.0, 1.0),
+    "five_objects": Difficulty((5, 5), (0.70, 0.90), (8, 1, 0, 0), (4, 1, 0, 1, 0, 0), (0.05, 0.15), 0.2, 0.0, 0.0),
 }
 
 

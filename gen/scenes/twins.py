@@ -13,7 +13,7 @@ from gen.scenes.placement import Layout
 from gen.scenes.sampler import DIFFICULTY, image_place, jittered
 from gen.scenes.spec import ObjectSpec, SceneSpec
 
-OPERATIONS = ("move", "remove", "rotate", "resize", "recolour", "swap", "insert")
+OPERATIONS = ("move", "remove", "rotate", "resize", "recolour", "swap", "insert", "flip")
 
 _TRIES = 60
 _LEAST_MOVE = 0.15  # of the picture's width
@@ -109,6 +109,21 @@ def _rotate(item: ObjectSpec, preset: str, pinhole: Pinhole, rng: random.Random)
     return replace(item, yaw=math.atan2(math.sin(yaw), math.cos(yaw)))
 
 
+def _flip(item: ObjectSpec, preset: str, pinhole: Pinhole, rng: random.Random) -> ObjectSpec | None:
+    """Mirror an object in the vertical plane that holds the camera's line of sight to it.
+
+    Every shape is its own mirror image in the plane through its axes x and z, so its mirror image in a plane that stands at the angle
+    `sight` is the shape itself with its axis x at 2 * sight - yaw. A texture could not be mirrored by a turn.
+    """
+    period = YAW_PERIOD[item.shape]
+    if period == 0 or item.texture != "plain":
+        return None
+    sight = math.atan2(item.y - pinhole.position[1], item.x - pinhole.position[0])
+    if abs(math.remainder(math.degrees(2 * (sight - item.yaw)), period)) < _LEAST_TURN:
+        return None
+    return replace(item, yaw=math.remainder(2 * sight - item.yaw, 2 * math.pi))
+
+
 def _resize(item: ObjectSpec, preset: str, pinhole: Pinhole, rng: random.Random) -> ObjectSpec | None:
     factor = rng.choice((rng.uniform(0.6, 0.8), rng.uniform(1.25, 1.6)))
     return replace(item, size=item.size * factor)
@@ -128,6 +143,7 @@ _CHANGES: dict[str, Callable] = {
     "remove": _remove,
     "insert": _remove,
     "rotate": _rotate,
+    "flip": _flip,
     "resize": _resize,
     "recolour": _recolour,
 }

@@ -1,90 +1,155 @@
-"""The instruments: perfect on the rendered truth, merciless on an unedited picture."""
+"""The benchmark: every method on the same scenes, every scene's figures kept, the references at both ends."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 import pytest
 import torch
 
-from gen.evaluation.benchmark import Edited, score
-from gen.evaluation.counterfactuals import Cases, build_cases
-from gen.evaluation.evaluation import Evaluation
-from gen.evaluation.image_metrics import mean_colour, psnr
-from gen.evaluation.region_metrics import centroid_error, nearest_candidate, residual_share
+from gen.artefact import ArtefactError
+from gen.evaluation.baselines import CopyPaste
+from gen.evaluation.benchmark import TRUTH, UNEDITED, Reference, Results, group_of, run
+from gen.evaluation.cases import Cases
+from gen.evaluation.entrants import load_methods, read_entrants
+from gen.evaluation.evaluation import compare_methods
+from gen.evaluation.methods import Edited, PipelineMethod
+from gen.evaluation.oracle import Oracle
 from gen.models.tiny import tiny_pipeline
+
+OPERATIONS = ("no_op", "move", "remove", "interpolate_frame")
+
+
+@dataclass(frozen=True)
+class Noisy:
+    """Paints the truth with noise of a known strength, another one for every seed."""
+
+    name: str
+    strength: float = 0.02
+
+    def __call__(self, cases: Cases, seed: int) -> Edited | None:
+        noise = torch.randn(cases.truth.shape, generator=torch.Generator().manual_seed(seed)) * self.strength
+        pictures = (cases.truth + noise).clamp(-1, 1)
+        return None if cases.operation == "remove" else Edited(pictures, pictures)
 
 
 @pytest.fixture(scope="module")
-def cases() -> Cases:
-    return build_cases(16, resolution=64, num_regions=6)
+def results() -> Results:
+    torch.manual_seed(0)
+    methods = [Noisy("ours@0"), Noisy("ours@1", 0.05), PipelineMethod("tiny", tiny_pipeline(32, 6), 2), CopyPaste()]
+    oracle = Oracle(width=8, num_features=16).eval()
+    return run(methods, OPERATIONS, ["simple"], 3, (0, 1), oracle, resolution=32)
 
 
-def everywhere(cases: Cases) -> torch.Tensor:
-    return torch.ones(cases.source.shape[0], *cases.source.shape[2:], dtype=torch.bool)
+def test_the_references_stand_at_both_ends(results):
+    move = results.values["simple"]["move"]
+    assert (move[TRUTH][0]["psnr"] == 100).all() and (move[UNEDITED][0]["gain"] == 0).all()
+    assert results.groups() == ["ours", "tiny", "copy-paste", TRUTH, UNEDITED]
 
 
-def test_the_truth_scores_full_marks(cases):
-    figures = score(Edited(cases.source, cases.move.truth, cases.move.truth, cases.removal.truth, everywhere(cases)), cases)
-    assert figures["centroid_within_5_percent"] == figures["colour_kept"] == figures["removed_object_gone"] == 1
-    assert figures["move_gain_over_unedited"] > 50
+def test_known_noise_has_its_known_psnr(results):
+    """Noise of 0.02 in pictures in [-1, 1] is 0.01 of the range: 40 dB."""
+    assert results.values["simple"]["move"]["ours@0"][0]["psnr_raw"] == pytest.approx(40, abs=0.3)
+    assert results.values["simple"]["move"]["ours@1"][0]["psnr_raw"] == pytest.approx(32, abs=0.3)
 
 
-def test_an_unedited_picture_scores_nothing(cases):
-    figures = score(Edited(mean_colour(cases.source), cases.source, cases.source, cases.source, everywhere(cases)), cases)
-    assert figures["centroid_within_5_percent"] == figures["removed_object_gone"] == 0
-    assert figures["reconstruction_gain_over_mean_colour"] == figures["move_gain_over_unedited"] == 0
+def test_only_the_first_method_tells_what_another_sampling_seed_changes(results):
+    move = results.values["simple"]["move"]
+    assert {name: list(seeds) for name, seeds in move.items() if len(seeds) > 1} == {"ours@0": [0, 1]}
+    assert not torch.equal(move["ours@0"][0]["psnr"], move["ours@0"][1]["psnr"])
 
 
-def test_a_recoloured_object_has_lost_its_colour(cases):
-    """Each object gets the next colour of the world: the instrument names that one, never its own."""
-    move = cases.move
-    rows = torch.arange(len(move.colour))
-    other = (torch.tensor(move.colour) + 1) % move.recoloured.shape[1]
-    assert nearest_candidate(move.recoloured[rows, other], move.recoloured, move.mask) == other.tolist()
+def test_what_a_method_cannot_do_is_missing_and_not_zero(results):
+    assert results.copies("simple", "remove", "ours") == [] and results.copies("simple", "move", "ours") == ["ours@0", "ours@1"]
 
 
-def test_cases_move_and_remove_the_object_that_they_name(cases):
-    """What changed lies where the moved object was, is, or throws a shadow; the asked place is the mask's."""
-    for i, region in enumerate(cases.move.region):
-        changed = (cases.source[i] != cases.move.truth[i]).any(0)
-        assert changed[cases.regions.masks[i, region]].float().mean() > 0.9
-        box = cases.regions.boxes()[i, region]
-        shifted = (box[:2] + box[2:]) / 2 + cases.move.shift[i]
-        points = cases.move.mask[i].nonzero().float().flip(-1) / 64
-        assert ((points.amin(0) + points.amax(0)) / 2 - shifted).abs().max() < 0.08
+def test_interpolations_are_followed_over_all_weights(results):
+    frames = results.values["simple"]["interpolate_frame"]
+    assert (frames[TRUTH][0]["monotone"] == 1).all() and (frames[UNEDITED][0]["monotone"] == 0).all()
 
 
-def test_psnr_of_a_known_error():
-    truth = torch.zeros(1, 3, 4, 4)
-    assert float(psnr(truth + 0.2, truth)) == pytest.approx(20.0, abs=1e-4)  # 0.1 of the range
+def test_no_op_of_a_pipeline_is_identical_once_composited(results):
+    tiny = results.values["simple"]["no_op"]["tiny"][0]
+    assert (tiny["identical"] == 1).all() and (tiny["drift_raw_psnr"] < 60).all()
 
 
-def test_psnr_counts_only_the_mask():
-    truth, image = torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4)
-    image[..., 0] = 1.0
-    mask = torch.ones(1, 4, 4, dtype=torch.bool)
-    mask[..., 0] = False
-    assert float(psnr(image, truth, mask)) == 100
+def test_pictures_are_kept_for_the_sheet_but_not_in_the_json(results, tmp_path):
+    assert set(results.pictures["move"]) == {"source", "truth", "ours@0", "ours@1", "tiny", "copy-paste", TRUTH, UNEDITED}
+    results.save(tmp_path / "results.json")
+    assert "pictures" not in json.loads((tmp_path / "results.json").read_text())
 
 
-def test_centroid_error_is_a_share_of_the_width_and_infinite_for_nothing():
-    found, asked = torch.zeros(2, 20, 20, dtype=torch.bool), torch.zeros(2, 20, 20, dtype=torch.bool)
-    found[0, 5, 5] = asked[0, 5, 9] = asked[1, 0, 0] = True
-    errors = centroid_error(found, asked)
-    assert float(errors[0]) == pytest.approx(0.2) and errors[1] == torch.inf
+def test_results_come_back_from_json(results, tmp_path):
+    """Values keep four digits, and a scene without a figure stays one."""
+    results.save(tmp_path / "results.json")
+    again = Results.load(tmp_path / "results.json")
+    assert again.facts == results.facts
+    for operation, methods in results.values["simple"].items():
+        for method, seeds in methods.items():
+            for seed, figures in seeds.items():
+                for name, values in figures.items():
+                    read = again.values["simple"][operation][method][seed][name]
+                    assert torch.allclose(read, values.float(), rtol=1e-3, equal_nan=True), (operation, method, name)
 
 
-def test_half_of_an_object_left_is_a_residual_of_a_half():
-    before, after = torch.ones(1, 3, 4, 4), torch.zeros(1, 3, 4, 4)
-    edited = after.clone()
-    edited[..., :2] = 0.9
-    assert float(residual_share(edited, before, after, torch.ones(1, 4, 4, dtype=torch.bool))) == 0.5
+def test_a_file_that_holds_something_else_is_refused(tmp_path):
+    (tmp_path / "results.json").write_text('{"figures": {}}')
+    with pytest.raises(ValueError, match="holds no results"):
+        Results.load(tmp_path / "results.json")
 
 
-def test_an_evaluation_writes_table_figures_and_picture(tmp_path):
-    tiny_pipeline(resolution=32, num_regions=6).save_pretrained(tmp_path / "pipeline")
-    figures = Evaluation(num_scenes=2, num_inference_steps=2)(tmp_path / "pipeline", tmp_path / "out")
-    written = json.loads((tmp_path / "out" / "figures.json").read_text())
-    assert written["figures"] == figures and written["facts"]["seed"] == 0
-    assert (tmp_path / "out" / "edits.png").is_file() and "removed object is gone" in (tmp_path / "out" / "figures.md").read_text()
+def test_copies_are_grouped_by_name():
+    assert group_of("ours@2") == group_of("ours") == "ours"
+
+
+@pytest.mark.parametrize("names", [["a", "a"], [TRUTH]])
+def test_one_name_is_one_method(names):
+    with pytest.raises(ValueError, match="used once"):
+        run([Reference(name) for name in names], ("move",), ["simple"], 1)
+
+
+def entries(tmp_path, text: str):
+    (tmp_path / "methods.json").write_text(text)
+    return read_entrants(tmp_path / "methods.json")
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("{", "holds no list"),
+        ('[{"name": "a", "kind": "pipelin", "folders": ["x"]}]', "unknown kind 'pipelin'"),
+        ('[{"name": "a", "kind": "pipeline", "folder": "x"}]', "holds no list"),
+        ('[{"name": "a", "kind": "pipeline"}]', "give one for each trained copy"),
+        ('[{"name": "a", "kind": "copy_paste", "folders": ["x"]}]', "not trained"),
+        ('[{"name": "a@1", "kind": "copy_paste"}]', "leave it out"),
+        ('[{"name": "a", "kind": "copy_paste"}, {"name": "a", "kind": "copy_paste"}]', "listed 2 times"),
+    ],
+)
+def test_bad_lists_of_methods_are_refused(tmp_path, text, words):
+    with pytest.raises(ValueError, match=words):
+        entries(tmp_path, text)
+
+
+def test_a_missing_folder_is_named_before_any_work(tmp_path):
+    with pytest.raises(ArtefactError, match="nowhere"):
+        entries(tmp_path, '[{"name": "a", "kind": "pipeline", "folders": ["shipped", "nowhere"]}]')
+
+
+def test_copies_get_a_number_and_their_parameters_are_counted(tmp_path):
+    for number in (0, 1):
+        tiny_pipeline(32, 6, seed=number).save_pretrained(tmp_path / str(number))
+    folders = json.dumps([str(tmp_path / "0"), str(tmp_path / "1")])
+    listed = entries(
+        tmp_path, f'[{{"name": "a", "kind": "pipeline", "folders": {folders}}}, {{"name": "copy-paste", "kind": "copy_paste"}}]'
+    )
+    methods, parameters = load_methods(listed, 2)
+    assert [method.name for method in methods] == ["a@0", "a@1", "copy-paste"]
+    assert parameters == {"a": sum(p.numel() for part in tiny_pipeline(32, 6).modules() for p in part.parameters())}
+
+
+def test_unknown_operations_and_splits_are_refused_before_any_work(tmp_path):
+    with pytest.raises(ValueError, match="unknown operation 'mvoe'"):
+        compare_methods(tmp_path / "none.json", tmp_path, operations=["mvoe"])
+    with pytest.raises(ValueError, match="unknown split 'easy'"):
+        compare_methods(tmp_path / "none.json", tmp_path, splits=["easy"])

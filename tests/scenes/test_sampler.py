@@ -8,8 +8,8 @@ import torch
 from gen.scenes import COLOURS, PRESETS, SHAPES, is_held_out, render, sample_scene
 
 NUM_SCENES = 60
-COUNTS = {"simple": (2, 4), "standard": (3, 6), "hard": (5, 8)}
-LEAST_VISIBLE = {"simple": 0.6, "standard": 0.5, "hard": 0.2}
+COUNTS = {"simple": (2, 4), "standard": (3, 6), "hard": (5, 8), "unseen_pairs": (2, 4), "five_objects": (5, 5)}
+LEAST_VISIBLE = {"simple": 0.6, "standard": 0.5, "hard": 0.2, "unseen_pairs": 0.6, "five_objects": 0.6}
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +45,10 @@ def test_each_shape_and_each_colour_miss_exactly_one_pair():
     assert sorted(colour for _, colour in held) == sorted(COLOURS)
 
 
-def test_held_out_pairs_occur_in_hard_scenes_only(scenes):
+def test_held_out_pairs_occur_in_hard_and_unseen_scenes_only(scenes):
     unseen = {preset: sum(is_held_out(item.shape, item.colour) for spec in scenes[preset] for item in spec.objects) for preset in PRESETS}
-    assert unseen["simple"] == unseen["standard"] == 0
+    assert unseen["simple"] == unseen["standard"] == unseen["five_objects"] == 0
+    assert unseen["unseen_pairs"] == sum(len(spec.objects) for spec in scenes["unseen_pairs"])
     assert unseen["hard"] > NUM_SCENES
 
 

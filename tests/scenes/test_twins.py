@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gen.scenes import OPERATIONS, PRESETS, is_held_out, make_twin, render, sample_scene
+from gen.scenes import OPERATIONS, PRESETS, YAW_PERIOD, is_held_out, make_twin, render, sample_scene
 from gen.scenes.camera import Pinhole
 
 CHANGED_FIELDS = {
@@ -17,6 +17,7 @@ CHANGED_FIELDS = {
     "remove": {"present"},
     "insert": {"present"},
     "rotate": {"yaw"},
+    "flip": {"yaw"},
     "resize": {"size"},
     "recolour": {"colour", "rgb", "second_rgb"},
 }
@@ -35,7 +36,8 @@ def test_most_scenes_have_a_twin_and_it_is_repeatable(twins, operation):
     first = twins[operation][0]
     scene = first.after if operation == "insert" else first.before
     assert make_twin(scene, operation, 5) == first
-    assert len({make_twin(scene, operation, seed) for seed in range(6)}) > 1
+    if operation != "flip":  # an object has only one mirror image
+        assert len({make_twin(scene, operation, seed) for seed in range(6)}) > 1
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -81,7 +83,7 @@ def test_the_picture_changes_at_the_object_and_nowhere_far_from_it(twins, operat
     assert (differs.sum((1, 2)) > 8).all()
 
 
-@pytest.mark.parametrize("operation", ["move", "resize", "rotate", "swap", "recolour"])
+@pytest.mark.parametrize("operation", ["move", "resize", "rotate", "flip", "swap", "recolour"])
 def test_the_edited_object_stays_visible_and_whole(twins, operation):
     chosen = twins[operation]
     after = render([twin.after for twin in chosen], 64)
@@ -102,7 +104,29 @@ def test_a_move_is_seen_as_a_move(twins):
 def test_a_recoloured_object_is_never_a_held_out_pair_in_easy_presets(twins):
     for twin in twins["recolour"]:
         item = twin.after.objects[twin.object_index - 1]
-        assert twin.after.preset == "hard" or not is_held_out(item.shape, item.colour)
+        assert twin.after.preset in ("hard", "unseen_pairs") or not is_held_out(item.shape, item.colour)
+
+
+@pytest.mark.parametrize("yaw", [0.4, 2.8, -0.7])  # the mug's handle in sight
+@pytest.mark.parametrize("shape", ["box", "capsule", "torus", "block", "mug"])
+def test_a_flipped_object_in_the_middle_has_the_mirror_image_as_its_mask(make_object, make_scene, shape, yaw):
+    scene = make_scene(make_object(shape, 0.0, 0.3, yaw=yaw))
+    scene = replace(scene, camera=replace(scene.camera, azimuth=0.0, look_x=0.0))
+    twin = make_twin(scene, "flip", 0)
+    before, after = render([twin.before, twin.after], 64).label_map
+    assert (before.flip(-1) != after).sum() <= 2, "rounding may put a pixel of the edge on the other side"
+    assert (before != after).sum() > 20
+
+
+def test_an_object_elsewhere_is_mirrored_in_the_plane_of_its_line_of_sight(twins):
+    """To the camera's left and right: how its axis x stands to the line of sight changes its sign."""
+    for twin in twins["flip"]:
+        position = Pinhole.of(twin.before.camera).position
+        old, new = (scene.objects[twin.object_index - 1] for scene in (twin.before, twin.after))
+        sight = math.atan2(old.y - position[1], old.x - position[0])
+        assert abs(math.remainder((old.yaw - sight) + (new.yaw - sight), 2 * math.pi)) < 1e-9
+        turn = math.remainder(math.degrees(new.yaw - old.yaw), YAW_PERIOD[old.shape])
+        assert abs(turn) > 30 - 1e-9 and old.texture == "plain"
 
 
 def test_insert_undoes_remove(twins):
@@ -115,6 +139,8 @@ def test_what_cannot_be_done_gives_none(make_object, make_scene):
     alone = make_scene(make_object("sphere"))
     assert make_twin(alone, "swap", 0) is None
     assert make_twin(alone, "rotate", 0) is None
+    assert make_twin(alone, "flip", 0) is None
+    assert make_twin(make_scene(make_object("mug", texture="stripes", yaw=1.0)), "flip", 0) is None
     assert make_twin(make_scene(), "remove", 0) is None
     same = make_scene(make_object("sphere", -1.0), make_object("sphere", 1.0))
     assert make_twin(same, "swap", 0) is None
