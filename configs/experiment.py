@@ -8,7 +8,6 @@ from hydra_zen import ZenStore
 
 from configs.store import merged
 
-
 # What the trainings on rendered scenes have in common; a run of this length takes minutes on a CPU.
 SMALL_SCALE: dict[str, Any] = {
     "trainer": {

@@ -50,7 +50,5 @@ def test_what_is_trained_is_what_is_scored(repository):
     methods = re.search(r"methods=\(\"\$\{@:-([^}]+)\}", script).group(1).split()
     once = re.search(r"=~ \^\(([^)]+)\)", script).group(1).split("|")
     assert set(methods) == set(METHODS)
-    trained = {
-        f"outputs/benchmark_{name}_seed{seed}/pipeline" for name in methods for seed in range(3) if seed == 0 or name not in once
-    }
+    trained = {f"outputs/benchmark_{name}_seed{seed}/pipeline" for name in methods for seed in range(3) if seed == 0 or name not in once}
     assert scored == trained
