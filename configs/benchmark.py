@@ -22,13 +22,17 @@ UNPAIRED: dict[str, Any] = {"dataset": {"twin_probability": 0.0}}
 
 # name -> (recipe, what the equal budget changes in it)
 METHODS: dict[str, tuple[dict[str, Any], ...]] = {
-    "ours": (layered_recipe(),),
+    "ours": (layered_recipe(draft_steps=500),),
     # Depth would not be known when a picture is edited.
     "token_only": (neural_assets(), {"dataset": {"depth_probability": 0.0}}),
     # As large as ours although its tokens hold no appearance.
     "channel_concat": (channel_concat(), {"model": {"decoder": {"block_out_channels": [96, 144]}}}),
     # The two pictures of a pair would be cut into other elements; with 16 elements some objects own none.
-    "superpixels": (image_elements(), UNPAIRED, {"dataset": {"num_regions": 25, "segmenter": {"num_segments": 24}}}),
+    "superpixels": (
+        image_elements(),
+        UNPAIRED,
+        {"dataset": {"num_regions": 25, "segmenter": {"num_segments": 24}}, "model": {"decoder": {"block_out_channels": [96, 144]}}},
+    ),
     # One latent of the whole picture cannot be told what changed in a pair.
     "global_latent": (soda(), UNPAIRED),
 }

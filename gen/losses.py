@@ -29,6 +29,7 @@ class LossWeights:
         diffusion: error of the whole picture.
         masked_diffusion: error inside the union of kept regions; of the whole picture where the conditioning was dropped.
         per_region_diffusion: mean over regions of each region's own error.
+        draft: the same error of a draft that the decoder starts from, before it paints anything.
         feature_similarity: between an object's tokens in two copies of the scene.
         token_repulsion: between the tokens of different objects of one picture.
         attention_region: cross-attention to an object's tokens from outside its mask.
@@ -38,11 +39,13 @@ class LossWeights:
         pose: of the head that tells where an object is.
         largest: bound of the velocity weighting, see `velocity_weight`.
         warmup_steps: loss -> global steps in which its weight rises from 0, linearly; a loss that is not named has its weight at once.
+        first_steps: loss -> global step from which on it is computed; 0 for a loss that is not named.
     """
 
     diffusion: float = 0.0
     masked_diffusion: float = 1.0
     per_region_diffusion: float = 0.2
+    draft: float = 0.0
     feature_similarity: float = 0.0
     token_repulsion: float = 0.0
     attention_region: float = 0.0
@@ -52,23 +55,32 @@ class LossWeights:
     pose: float = 0.0
     largest: float = 5.0
     warmup_steps: dict[str, int] = field(default_factory=dict)
+    first_steps: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse a warm-up that cannot be meant.
+        """Refuse a schedule that cannot be meant.
 
         Raises:
-            ValueError: if it names no loss or lasts less than no step.
+            ValueError: if it names no loss, says a negative number of steps, or leaves nothing to train on at first.
         """
-        for name, steps in self.warmup_steps.items():
-            if name not in self.names():
-                raise ValueError(f"model.loss_weights.warmup_steps={{{name}: {steps}}}: is no loss; there are {', '.join(self.names())}")
-            if steps < 0:
-                raise ValueError(f"model.loss_weights.warmup_steps={{{name}: {steps}}}: is negative; 0 is no warm-up")
+        for key in ("warmup_steps", "first_steps"):
+            for name, steps in getattr(self, key).items():
+                if name not in self.names():
+                    raise ValueError(f"model.loss_weights.{key}={{{name}: {steps}}}: is no loss; there are {', '.join(self.names())}")
+                if steps < 0:
+                    raise ValueError(f"model.loss_weights.{key}={{{name}: {steps}}}: is negative; 0 is at once")
+        weighted = [name for name in self.names() if getattr(self, name)]
+        if weighted and all(self.first_steps.get(name, 0) for name in weighted):
+            raise ValueError(f"model.loss_weights.first_steps={self.first_steps}: no loss is left for step 0; leave one of {weighted} out")
 
     @staticmethod
     def names() -> list[str]:
         """Return the names of the losses."""
-        return [item.name for item in fields(LossWeights) if item.name not in ("largest", "warmup_steps")]
+        return [item.name for item in fields(LossWeights) if item.name not in ("largest", "warmup_steps", "first_steps")]
+
+    def wanted(self, global_step: int) -> set[str]:
+        """Return the losses that are computed at a global step: a loss in warm-up is, although its weight may be 0."""
+        return {name for name in self.names() if getattr(self, name) and global_step >= self.first_steps.get(name, 0)}
 
     def at(self, global_step: int) -> dict[str, float]:
         """Return the weight of every loss at a global step: w min(1, step / warm-up steps).

@@ -75,10 +75,22 @@ def test_a_loss_in_warm_up_counts_for_nothing_but_is_there():
     assert total == 0 and value.grad == 0
 
 
-@pytest.mark.parametrize("warmup", [{"largest": 5}, {"rotations": 5}, {"rotation": -1}])
-def test_a_warm_up_that_cannot_be_meant_is_refused(warmup):
-    with pytest.raises(ValueError, match=next(iter(warmup))):
-        losses.LossWeights(warmup_steps=warmup)
+def test_a_loss_is_computed_from_its_first_step_on():
+    weights = losses.LossWeights(draft=1.0, first_steps={"masked_diffusion": 10, "rotation": 3})
+    assert weights.wanted(9) == {"draft", "per_region_diffusion"}
+    assert weights.wanted(10) == {"draft", "per_region_diffusion", "masked_diffusion"}
+
+
+@pytest.mark.parametrize("schedule", ["warmup_steps", "first_steps"])
+@pytest.mark.parametrize("steps", [{"largest": 5}, {"rotations": 5}, {"rotation": -1}])
+def test_a_schedule_that_cannot_be_meant_is_refused(schedule, steps):
+    with pytest.raises(ValueError, match=next(iter(steps))):
+        losses.LossWeights(**{schedule: steps})
+
+
+def test_a_schedule_that_leaves_nothing_to_train_on_is_refused():
+    with pytest.raises(ValueError, match="no loss is left for step 0"):
+        losses.LossWeights(first_steps={"masked_diffusion": 5, "per_region_diffusion": 5})
 
 
 def test_repulsion_sees_pairs_of_different_valid_regions_of_one_image_only():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -20,6 +21,8 @@ class ContextErasing:
         margin: (least, most) by which a region's box grows on every side, as a share of its size.
         changed: erase the pixels that the edit changes. False shows the decoder the whole source picture, as models that concatenate
             it do (InstructPix2Pix, Brooks et al. 2023, arXiv 2211.09800); the boxes are then erased with the probabilities above only.
+        changed_margin: most by which these pixels grow to every side, as a share of the picture's side: the exact outline of a shadow
+            would tell where it falls.
     """
 
     everything: float = 0.5
@@ -27,6 +30,7 @@ class ContextErasing:
     max_boxes: int = 2
     margin: tuple[float, float] = (0.1, 0.5)
     changed: bool = True
+    changed_margin: float = 0.0
 
     def known(
         self, boxes: Float[Tensor, "n 4"], erased: Bool[Tensor, " n"], changed: Bool[Tensor, "h w"], generator: torch.Generator
@@ -44,6 +48,8 @@ class ContextErasing:
         everything, count = draws[0], int(draws[1] * (self.max_boxes + 1))
         if everything < self.everything:
             return torch.zeros_like(changed)
+        if self.changed_margin:
+            changed = _grown(changed, round(float(torch.rand((), generator=generator)) * self.changed_margin * width))
         known = ~changed if self.changed else torch.ones_like(changed)
         region_draws, box_draws = draws[2 : 2 + 2 * len(boxes)], draws[2 + 2 * len(boxes) :]
         for i, (left, top, right, bottom) in enumerate(boxes.tolist()):
@@ -57,6 +63,10 @@ class ContextErasing:
             x, y, w, h = box_draws[4 * i : 4 * i + 4]
             _clear(known, x - 0.1 - 0.2 * w, y - 0.1 - 0.2 * h, x + 0.1 + 0.2 * w, y + 0.1 + 0.2 * h)
         return known
+
+
+def _grown(mask: Bool[Tensor, "h w"], pixels: int) -> Bool[Tensor, "h w"]:
+    return F.max_pool2d(mask[None, None].float(), 2 * pixels + 1, stride=1, padding=pixels)[0, 0].bool()
 
 
 def _clear(known: Bool[Tensor, "h w"], left: float, top: float, right: float, bottom: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,13 +18,13 @@ from gen.models.collapse import token_statistics
 from gen.models.component import Component
 from gen.models.conditioner import Conditioner, Conditioning
 from gen.models.decoder import Decoder
-from gen.models.erasing import ContextErasing, drop_regions
+from gen.models.draws import Draws, draw
+from gen.models.erasing import ContextErasing
 from gen.models.heads import Heads
-from gen.models.noise_process import shifted_levels
 from gen.models.source_context import SourceContext, context_channels
 from gen.models.tuning import Tuning, apply_tuning, merged_copy, tuning_group
-from gen.models.unet import denoise
-from gen.regions import RegionLatents, Regions
+from gen.models.unet import denoise, draft_alone
+from gen.regions import RegionLatents, RegionPose, Regions, cell_centres
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,22 +32,7 @@ if TYPE_CHECKING:
     from gen.data.batch import RegionBatch, View
     from gen.models.pipeline import RegionPipeline
 
-_PAINTING = ("diffusion", "masked_diffusion", "per_region_diffusion", "attention_region")
-
-
-@dataclass(frozen=True)
-class _Draws:
-    """Everything random about a batch; a function of its seeds alone."""
-
-    noise: Float[Tensor, "b c g2 g3"]
-    levels: Float[Tensor, " b"]
-    region_dropped: Bool[Tensor, "b n"]
-    similarity_dropped: Bool[Tensor, "b n"]
-    conditioning_dropped: Bool[Tensor, " b"]
-    text_dropped: Bool[Tensor, " b"]
-    known: Bool[Tensor, "b h w"]
-    layer_dropped: Bool[Tensor, "b k"]
-    control_dropped: Bool[Tensor, " b"]
+_PAINTING = ("diffusion", "masked_diffusion", "per_region_diffusion", "draft", "attention_region")
 
 
 class RegionDiffusion(nn.Module):
@@ -62,6 +46,7 @@ class RegionDiffusion(nn.Module):
         context_erasing: how the source context is erased; None trains a decoder without source context.
         grid_channels: tell the decoder the coordinates of its cells, as the augmentation warps them.
         draft: let the decoder predict the difference from a draft: the context where it is known, elsewhere what the layout drafts.
+        known_weight: of the pixels that the source context shows, in the masked diffusion loss; the others' weight is 1.
         controlnet: train a ControlNet branch that reads the batch's conditioning picture.
         attention: how attention is computed, see `attach_attention`.
         loss_weights: of the losses.
@@ -95,6 +80,7 @@ class RegionDiffusion(nn.Module):
         context_erasing: ContextErasing | None = None,
         grid_channels: bool = False,
         draft: bool = False,
+        known_weight: float = 1.0,
         controlnet: bool = False,
         attention: Literal["sdpa", "xformers", "flash"] = "sdpa",
         loss_weights: LossWeights = LossWeights(),  # noqa: B008 (frozen)
@@ -115,15 +101,21 @@ class RegionDiffusion(nn.Module):
     ) -> None:
         super().__init__()
         probabilities = {"region_dropout": region_dropout, "conditioning_dropout": conditioning_dropout}
-        probabilities |= {"text_dropout": text_dropout, "layer_dropout": layer_dropout, "control_dropout": control_dropout}
+        probabilities |= {
+            "known_weight": known_weight,
+            "text_dropout": text_dropout,
+            "layer_dropout": layer_dropout,
+            "control_dropout": control_dropout,
+        }
         for name, value in probabilities.items():
             if not 0 <= value <= 1:
-                raise ValueError(f"model.{name}={value} is not a probability in [0, 1]")
+                raise ValueError(f"model.{name}={value} is not in [0, 1]")
         if not timestep_shift > 0:
             raise ValueError(f"model.timestep_shift={timestep_shift}: must be above 0; 1 draws all noise levels alike")
         self.region_encoder: Any = region_encoder
         self.conditioner, self.decoder, self.heads = conditioner, decoder, heads
-        self.context_erasing, self.grid_channels, self.draft = context_erasing, grid_channels, draft
+        self.context_erasing, self.grid_channels = context_erasing, grid_channels
+        self.draft, self.known_weight = draft, known_weight
         self.loss_weights, self.similarity, self.similarity_stop_gradient = loss_weights, similarity, similarity_stop_gradient
         self.region_dropout, self.conditioning_dropout, self.text_dropout = region_dropout, conditioning_dropout, text_dropout
         self.layer_dropout, self.control_dropout, self.timestep_shift = layer_dropout, control_dropout, timestep_shift
@@ -155,6 +147,10 @@ class RegionDiffusion(nn.Module):
         context = context_channels(resolution, grid) if self.context_erasing is not None else 0
         draft = space.channels if self.draft else 0
         self.decoder.widen(layout + draft + context + (2 if self.grid_channels else 0))
+        if self.loss_weights.draft and not self.draft:
+            raise ValueError(
+                f"model.loss_weights.draft={self.loss_weights.draft}, but the decoder starts from no draft; set model.draft=true"
+            )
         if self.draft:
             self._check_draft()
             nn.init.zeros_(unet.conv_out.weight)  # so that training starts from the draft
@@ -216,8 +212,8 @@ class RegionDiffusion(nn.Module):
     def forward(self, batch: RegionBatch, global_step: int = 0) -> LossTerms:
         """Return the losses of a batch, weighted as they are at this step, and how spread out the tokens are."""
         weights = self.loss_weights.at(global_step)
-        wanted = {name for name in weights if getattr(self.loss_weights, name)}
-        draws = self._draw(batch)
+        wanted = self.loss_weights.wanted(global_step)
+        draws = draw(self, batch)
         source, target = batch.source, batch.target
         kept = source.regions.valid & ~draws.region_dropped
         tokens = self.encode_kept(source, kept)
@@ -234,15 +230,33 @@ class RegionDiffusion(nn.Module):
         gone = regions.keep(regions.valid & ~kept).masks.any(1)
         return self.region_encoder(view.pixel_values, regions.keep(kept), ~gone, view.coordinates)
 
-    def _painting_terms(self, batch: RegionBatch, latents: RegionLatents, draws: _Draws, wanted: set[str]) -> dict[str, Tensor]:
-        """Let the decoder paint the target, and return the losses of that."""
-        target, noise = batch.target, self.decoder.noise
-        clean = self.decoder.latent_space.encode(target.pixel_values)
-        noisy = noise.add_noise(clean, draws.noise, draws.levels)
+    def _painting_terms(self, batch: RegionBatch, latents: RegionLatents, draws: Draws, wanted: set[str]) -> dict[str, Tensor]:
+        """Let the decoder paint the target, if a loss asks for that, and return the losses of its picture and of the draft."""
+        clean = self.decoder.latent_space.encode(batch.target.pixel_values)
         conditioning = self.conditioner(
-            latents, noisy.shape[-1], batch.captions, draws.conditioning_dropped, draws.text_dropped,
+            latents, clean.shape[-1], batch.captions, draws.conditioning_dropped, draws.text_dropped,
             layer_dropped=draws.layer_dropped if self.layer_dropout else None, camera=batch.camera,
         )  # fmt: skip
+        terms = {}
+        if "draft" in wanted:
+            told = latents.valid & ~draws.conditioning_dropped[:, None]
+            terms["draft"] = self._draft_term(conditioning, clean, batch.target.regions, told)
+        if wanted & (set(_PAINTING) - {"draft"}):
+            terms |= self._decoder_terms(batch, latents, conditioning, clean, draws, wanted)
+        return terms
+
+    def _decoder_terms(
+        self,
+        batch: RegionBatch,
+        latents: RegionLatents,
+        conditioning: Conditioning,
+        clean: Float[Tensor, "b c g g"],
+        draws: Draws,
+        wanted: set[str],
+    ) -> dict[str, Tensor]:
+        """Return the losses of what the decoder predicts at the drawn noise levels."""
+        target, noise = batch.target, self.decoder.noise
+        noisy = noise.add_noise(clean, draws.noise, draws.levels)
         if self.controlnet is not None and batch.control is None:
             raise ValueError("model.controlnet=true, but the data have no conditioning pictures; set dataset.control=outlines or edges")
         maps: list[Tensor] | None = [] if "attention_region" in wanted else None
@@ -259,6 +273,9 @@ class RegionDiffusion(nn.Module):
         weight = noise.velocity_weight(draws.levels, self.loss_weights.largest)
         masks = F.adaptive_avg_pool2d((target.regions.masks & latents.valid[..., None, None]).float(), (error.shape[-2], error.shape[-1]))
         union = torch.where(draws.conditioning_dropped[:, None, None], 1.0, masks.sum(1).clamp(max=1))
+        if self.known_weight < 1:
+            shown = F.adaptive_avg_pool2d(draws.known.float(), (error.shape[-2], error.shape[-1]))
+            union = union * torch.lerp(torch.ones_like(shown), shown.new_tensor(self.known_weight), shown)
         terms = {
             "diffusion": lambda: losses.diffusion_loss(error, weight),
             "masked_diffusion": lambda: losses.masked_diffusion_loss(error, weight, union),
@@ -267,9 +284,20 @@ class RegionDiffusion(nn.Module):
         }
         return {name: term() for name, term in terms.items() if name in wanted}
 
+    def _draft_term(
+        self, conditioning: Conditioning, clean: Float[Tensor, "b c g g"], regions: Regions, valid: Bool[Tensor, "b n"]
+    ) -> Tensor:
+        """Return the error of what the layout drafts: of objects in their whole boxes, so that outlines count, and of the background."""
+        unfold = self.decoder.latent_space.unfold
+        error = losses.squared_error(unfold(draft_alone(conditioning)), unfold(clean))
+        height, width = regions.masks.shape[-2:]
+        boxes = (RegionPose.from_regions(regions).own_coordinates(cell_centres(height, width, error.device)).abs() <= 0.5).all(-1)
+        areas = torch.cat([regions.masks[:, :1], boxes[:, 1:].unflatten(-1, (height, width))], 1)
+        return losses.per_region_diffusion_loss(error, torch.ones_like(error[:, 0, 0]), areas.float(), valid)
+
     @staticmethod
     def _attention_term(
-        maps: list[Tensor], conditioning: Conditioning, regions: Regions, valid: Bool[Tensor, "b n"], draws: _Draws
+        maps: list[Tensor], conditioning: Conditioning, regions: Regions, valid: Bool[Tensor, "b n"], draws: Draws
     ) -> Tensor:
         """Return the attention loss, a mean over the decoder's layers; samples that are told nothing of their regions do not count."""
         terms = []
@@ -279,7 +307,7 @@ class RegionDiffusion(nn.Module):
         return torch.stack(terms).mean()
 
     def _representation_terms(
-        self, batch: RegionBatch, tokens: Float[Tensor, "b n q d"], kept: Bool[Tensor, "b n"], draws: _Draws, wanted: set[str]
+        self, batch: RegionBatch, tokens: Float[Tensor, "b n q d"], kept: Bool[Tensor, "b n"], draws: Draws, wanted: set[str]
     ) -> dict[str, Tensor]:
         """Return the losses of the tokens themselves."""
         terms: dict[str, Tensor] = {}
@@ -301,31 +329,6 @@ class RegionDiffusion(nn.Module):
         if self.heads is not None:
             terms |= self.heads.losses(tokens, of_target, batch, both if needs_target else kept)
         return terms
-
-    def _draw(self, batch: RegionBatch) -> _Draws:
-        """Draw everything random, sample by sample, on the CPU: the same whatever the device, the rank and the batch."""
-        device = batch.source.pixel_values.device
-        height, width = batch.changed.shape[1:]
-        space = self.decoder.latent_space
-        shape = (space.channels, height // space.downscale, width // space.downscale)
-        boxes, valid, changed = batch.target.pose.boxes().cpu(), batch.source.regions.valid.cpu(), batch.changed.cpu()
-        rows = []
-        for i, seed in enumerate(batch.seeds.tolist()):
-            generator = torch.Generator().manual_seed(seed)
-            uniform = torch.rand(3, generator=generator)
-            dropped = drop_regions(valid[i], self.region_dropout, generator)
-            others = drop_regions(valid[i], 0.5, generator)
-            erasing = self.context_erasing
-            known = (
-                torch.zeros(height, width, dtype=torch.bool) if erasing is None else erasing.known(boxes[i], dropped, changed[i], generator)
-            )
-            level = shifted_levels(uniform[0], self.timestep_shift)
-            noise = torch.randn(shape, generator=generator)
-            layers = torch.rand(self.conditioner.num_layers, generator=generator) < self.layer_dropout
-            conditioning, text = uniform[1] < self.conditioning_dropout, uniform[2] < self.text_dropout
-            control = torch.rand((), generator=generator) < self.control_dropout
-            rows.append((noise, level, dropped, others, conditioning, text, known, layers, control))
-        return _Draws(*(torch.stack(column).to(device) for column in zip(*rows, strict=True)))
 
     def compile(self, *arguments: Any, **named: Any) -> None:
         """Compile the U-Net alone: most of the time goes there, and what is drawn sample by sample would only break the graph.

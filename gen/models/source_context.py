@@ -35,15 +35,17 @@ class SourceContext(TensorFields):
         known = self.known[:, None].to(self.pixel_values.dtype)
         return fold(torch.cat([self.pixel_values * known, known], 1), grid)
 
-    def continued(self) -> Float[Tensor, "b 3 h w"]:
-        """Return the picture with its known pixels continued smoothly over the erased ones; zeros where nothing is known.
+    def continued(self, open_floor: Float[Tensor, "b h w"] | None = None) -> Float[Tensor, "b 3 h w"]:
+        """Return what is known of the floor, continued smoothly over the rest; zeros where nothing is known.
 
-        The sides must be powers of two times one odd number; the coarsest level is as small as halving makes it.
+        Args:
+            open_floor: how much of each pixel is floor and not an object, in [0, 1]; None: all is floor.
 
         Source: the pull-push of Gortler et al. 1996 (The Lumigraph), section 3.4.
         """
         known = self.known[:, None].to(self.pixel_values.dtype)
-        levels = [(self.pixel_values * known, known)]
+        weight = known if open_floor is None else known * open_floor[:, None].to(known.dtype)
+        levels = [(self.pixel_values * weight, weight)]
         while min(levels[-1][1].shape[-2:]) > 1 and not any(side % 2 for side in levels[-1][1].shape[-2:]):
             levels.append((F.avg_pool2d(levels[-1][0], 2), F.avg_pool2d(levels[-1][1], 2)))
         total, weight = (level.mean((2, 3), keepdim=True) for level in levels[-1])

@@ -27,7 +27,8 @@ class SpriteLayout(Component):
         width: d, of the tokens.
         patch_size: pixels a cell of the decoder's grid and axis.
         token_size: pixels of a sprite that one token becomes, a side.
-        num_heads: of the attention among a region's tokens; divides `width`.
+        depth: blocks of attention among a region's tokens, which turn an object for another pose.
+        num_heads: of each block; divides `width`.
 
     Raises:
         ValueError: if the tokens are no square grid.
@@ -35,7 +36,9 @@ class SpriteLayout(Component):
     Source: sprites as layers, Monnier et al. 2021, arXiv 2104.14575 (DTI-Sprites); the tokens are decoded, not learned once.
     """
 
-    def __init__(self, num_queries: int = 16, width: int = 128, patch_size: int = 4, token_size: int = 8, num_heads: int = 4) -> None:
+    def __init__(
+        self, num_queries: int = 16, width: int = 128, patch_size: int = 4, token_size: int = 8, depth: int = 3, num_heads: int = 4
+    ) -> None:
         super().__init__()
         self.side = math.isqrt(num_queries)
         if self.side**2 != num_queries:
@@ -47,10 +50,15 @@ class SpriteLayout(Component):
         self.channels = sum(self.draft_channels)
         self.place = nn.Parameter(torch.randn(num_queries, width) * 0.02)
         self.pose = nn.Sequential(nn.Linear(POSE_FEATURES, width), nn.SiLU(), nn.Linear(width, width))
-        self.norm_attention, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention = nn.MultiheadAttention(width, num_heads, batch_first=True)
-        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
-        self.to_sprite = nn.Linear(width, 4 * token_size**2)
+        self.blocks = nn.ModuleList(
+            nn.TransformerEncoderLayer(width, num_heads, 2 * width, 0.0, "gelu", batch_first=True, norm_first=True) for _ in range(depth)
+        )
+        if token_size % 2:
+            raise ValueError(f"model.conditioner.layout.token_size={token_size} is odd; a token becomes 2 x 2 cells: give an even number")
+        cells = width // 2
+        self.to_cells = nn.Linear(width, 4 * cells)
+        self.seams = nn.Sequential(nn.SiLU(), nn.Conv2d(cells, cells, 3, padding=1, padding_mode="replicate"))
+        self.to_pixels = nn.Sequential(nn.SiLU(), nn.Conv2d(cells, token_size**2, 3, padding=1, padding_mode="replicate"))
 
     def forward(self, latents: RegionLatents, grid: int) -> Float[Tensor, "b c g g"]:
         """Return a draft on a `grid` x `grid` raster, every pixel of a cell in a channel of its own.
@@ -69,14 +77,17 @@ class SpriteLayout(Component):
         return F.pixel_unshuffle(torch.cat([colours, coverage[:, None], background], 1), self.patch_size)
 
     def sprites(self, latents: RegionLatents) -> Float[Tensor, "b n 4 s s"]:
-        """Decode every region's tokens to its sprite: RGB in about [-1, 1], and the logit of its opacity."""
+        """Decode every region's tokens to its sprite: RGB in about [-1, 1], and the logit of its opacity; zeros where no region is."""
         pose = self.pose(pose_features(latents.pose).to(self.place.dtype))
-        hidden = (latents.tokens + self.place + pose[:, :, None]).flatten(0, 1)
-        normed = self.norm_attention(hidden)
-        hidden = hidden + self.attention(normed, normed, normed, need_weights=False)[0]
-        hidden = hidden + self.mlp(self.norm_mlp(hidden))
-        patches = self.to_sprite(hidden).mT.unflatten(-1, (self.side, self.side))
-        return F.pixel_shuffle(patches, self.token_size).unflatten(0, latents.valid.shape)
+        hidden = (latents.tokens + self.place + pose[:, :, None])[latents.valid]
+        for block in self.blocks:
+            hidden = block(hidden)
+        cells = F.pixel_shuffle(self.to_cells(hidden).mT.unflatten(-1, (self.side, self.side)), 2)
+        cells = cells + self.seams(cells)
+        found = F.pixel_shuffle(self.to_pixels(cells), self.token_size // 2)
+        sprites = found.new_zeros(*latents.valid.shape, *found.shape[1:])
+        sprites[latents.valid] = found
+        return sprites
 
     @staticmethod
     def _laid(sprites: Float[Tensor, "b n 4 s s"], points: Float[Tensor, "b n p 2"], side: int) -> Float[Tensor, "b n 4 h w"]:

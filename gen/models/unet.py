@@ -90,20 +90,31 @@ def denoise(
     return output[0] if drafted is None else output[0] + drafted
 
 
+def draft_alone(conditioning: Conditioning) -> Float[Tensor, "b c g g"]:
+    """Return the picture that the layout drafts, on its own background, folded as the decoder's."""
+    objects, coverage, background = _layers(conditioning)
+    return objects + (1 - coverage.repeat(1, 3, 1, 1)) * background
+
+
 def _draft(grid: int, conditioning: Conditioning, context: SourceContext | None) -> Float[Tensor, "b c g g"]:
     """Return the pixels that are known before anything is painted, folded as the decoder's.
 
-    Where the context is known, it is the draft; elsewhere the objects that the layout drafts, on the context's continuation, or on the
-    background that the layout drafts where nothing at all is known.
+    Where the context is known, it is the draft; elsewhere the objects that the layout drafts, on the continuation of the context's floor,
+    or on the background that the layout drafts where nothing at all is known.
     """
-    assert conditioning.layout_map is not None, "a draft is made by a layout"
-    objects, coverage, background = conditioning.layout_map.split(conditioning.draft_channels, 1)
     if context is None:
-        return objects + (1 - coverage.repeat(1, 3, 1, 1)) * background
-    known = context.known[:, None].to(objects.dtype)
-    floor = torch.where(known.any(dim=(1, 2, 3), keepdim=True), fold(context.continued().to(objects.dtype), grid), background)
+        return draft_alone(conditioning)
+    objects, coverage, background = _layers(conditioning)
+    pixels, known = context.pixel_values.to(objects.dtype), context.known[:, None].to(objects.dtype)
+    open_floor = 1 - F.pixel_shuffle(coverage.detach(), context.known.shape[-1] // grid)[:, 0]
+    floor = torch.where(known.amax((1, 2, 3), keepdim=True) > 0, fold(context.continued(open_floor).to(objects.dtype), grid), background)
     drafted = objects + (1 - coverage.repeat(1, 3, 1, 1)) * floor
-    return torch.lerp(drafted, fold(context.pixel_values.to(objects.dtype), grid), fold(known, grid).repeat(1, 3, 1, 1))
+    return torch.lerp(drafted, fold(pixels, grid), fold(known, grid).repeat(1, 3, 1, 1))
+
+
+def _layers(conditioning: Conditioning) -> tuple[Tensor, ...]:
+    assert conditioning.layout_map is not None and conditioning.draft_channels, "a draft is made by a layout"
+    return conditioning.layout_map.split(conditioning.draft_channels, 1)
 
 
 def _control_residuals(

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from gen.editing import operations
+from gen.losses import LossWeights
+from gen.models.erasing import ContextErasing
 from gen.models.image_backbone import ConvBackbone
 from gen.models.region_crop_encoder import RegionCropEncoder
 from gen.models.source_context import SourceContext
@@ -25,7 +27,7 @@ def layout() -> SpriteLayout:
     layout = SpriteLayout(4, WIDTH, patch_size=4, token_size=8)
     with torch.no_grad():
         layout.pose[-1].weight.zero_()  # what is painted where is tested here, not how the look depends on the place
-        layout.to_sprite.bias[3 * 64 :] = 20.0  # opaque
+        layout.to_pixels[-1].bias[3 * 16 :] = 20.0  # opaque
     return layout.eval()
 
 
@@ -108,11 +110,35 @@ def test_before_training_the_decoder_paints_the_draft(batch):
     assert torch.allclose(
         painted[known[:, None].expand_as(painted)], batch.source.pixel_values[known[:, None].expand_as(painted)], atol=1e-5
     )
-    filled = (objects + (1 - coverage) * context.continued()).clamp(-1, 1)
+    filled = (objects + (1 - coverage) * context.continued(1 - coverage[:, 0])).clamp(-1, 1)
     torch.testing.assert_close(painted[..., 8:24, 8:24], filled[..., 8:24, 8:24], atol=1e-5, rtol=0)
 
 
+def test_the_draft_is_learned_before_the_decoder_paints(batch):
+    """Until the decoder's losses begin, the draft's alone trains the encoder and the layout, and the U-Net is not called."""
+    weights = LossWeights(draft=1.0, first_steps={"masked_diffusion": 2, "per_region_diffusion": 2})
+    untrained = model(loss_weights=weights, conditioning_dropout=0.0)
+    first = untrained(batch, 0)
+    assert {name for name in first.terms if "/" not in name} == {"draft"}
+    first.total.backward()
+    assert untrained.decoder.unet.conv_in.weight.grad is None
+    assert untrained.region_encoder.to_tokens[0].weight.grad.abs().sum() > 0
+    assert "masked_diffusion" in untrained(batch, 2).terms
+
+
+def test_known_pixels_count_less(batch):
+    """With the context shown whole and known pixels of no weight, nothing is left of the masked loss."""
+    erasing = ContextErasing(everything=0.0, region=0.0, max_boxes=0)
+    still = replace(batch, changed=torch.zeros_like(batch.changed))
+    for weight, expected in ((1.0, True), (0.0, False)):
+        built = model(context_erasing=erasing, known_weight=weight, region_dropout=0.0, conditioning_dropout=0.0)
+        torch.nn.init.ones_(built.decoder.unet.conv_out.bias)
+        assert bool(built(still, 0).terms["masked_diffusion"] > 0) is expected
+
+
 def test_a_draft_of_the_wrong_kind_is_refused():
+    with pytest.raises(ValueError, match="no draft"):
+        tiny_region_diffusion(loss_weights=LossWeights(draft=1.0))
     with pytest.raises(ValueError, match="patch_size=4"):
         model(layout={"patch_size": 2})
     with pytest.raises(ValueError, match="prediction_type=sample"):
