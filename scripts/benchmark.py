@@ -1,7 +1,7 @@
 """Compare methods on held-out scenes against the rendered truth, or check the shipped model's row.
 
 python scripts/benchmark.py --quick
-python scripts/benchmark.py --methods methods.json --out docs/results/benchmark
+python scripts/benchmark.py --methods scripts/benchmark_methods.json --out docs/results/benchmark
 
 The methods file is a list of {"name": ..., "kind": "pipeline", "folders": ["outputs/a/pipeline", ...]}: a folder for each training seed,
 "shipped" for the package's weights. The first method is ours: targets, differences and noise floors are told of it.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import reduce
 from pathlib import Path
 
 
@@ -20,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--quick", action="store_true", help="measure the shipped model's main row again, on 64 scenes")
     what.add_argument("--methods", type=Path, metavar="FILE", help="JSON list of methods")
-    what.add_argument("--results", type=Path, metavar="FILE", help="a benchmark_scenes.json, whose tables are written again")
+    what.add_argument("--results", type=Path, nargs="+", metavar="FILE", help="join runs' benchmark_scenes.json, write their tables")
     parser.add_argument("--stored", type=Path, default=Path("docs/results/benchmark/benchmark.json"), help="what --quick compares with")
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmark"), help="folder for tables, JSON and pictures")
     parser.add_argument("--scenes", type=int, default=256, help="of every operation and split")
@@ -43,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(table)
             return 0 if same else 1
         if options.results:
-            write_report(options.out, Results.load(options.results))
+            write_report(options.out, reduce(Results.joined, map(Results.load, options.results)))
             return 0
         choices = (options.scenes, options.operations, options.splits, options.sampling_seeds, options.steps, options.device)
         compare_methods(options.methods, options.out, *choices)

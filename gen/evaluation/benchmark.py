@@ -19,6 +19,7 @@ from gen.evaluation.methods import Edited, Method
 from gen.evaluation.oracle import Oracle
 from gen.evaluation.scores import attribute, monotone, score
 
+SHIPPED = "shipped"  # the method that is the weights of the package
 TRUTH, UNEDITED = "on true renders", "unedited"  # the instruments' ceiling and floor, in every table
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of an interpolation; its other figures are those of the middle one
 _DIGITS = 4  # of a stored value
@@ -83,6 +84,27 @@ class Results:
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}: holds no results of the benchmark ({error}); write them with Results.save") from error
 
+    def joined(self, other: Results) -> Results:
+        """Return these results and another run's: other methods, operations or splits on the same scenes.
+
+        Raises:
+            ValueError: if the runs differ in their scenes, or both hold the same method's same figures.
+        """
+        for fact in ("scenes", "resolution", "scene seed", "denoising steps"):
+            if self.facts.get(fact) != other.facts.get(fact):
+                raise ValueError(f"{fact} is {self.facts.get(fact)} in one run and {other.facts.get(fact)} in another; join equal runs")
+        values = {split: {operation: dict(methods) for operation, methods in found.items()} for split, found in self.values.items()}
+        for split, operations in other.values.items():
+            for operation, methods in operations.items():
+                known = values.setdefault(split, {}).setdefault(operation, {})
+                twice = set(known) & set(methods) - {TRUTH, UNEDITED}
+                if twice:
+                    raise ValueError(f"{', '.join(sorted(twice))}: {operation} of {split} is in both runs; leave one of them out")
+                known |= methods
+        minutes = self.facts.get("minutes", 0) + other.facts.get("minutes", 0)
+        parameters = self.facts.get("parameters", {}) | other.facts.get("parameters", {})
+        return Results(self.facts | {"minutes": round(minutes, 1), "parameters": parameters}, values, self.pictures)
+
     def copies(self, split: str, operation: str, group: str) -> list[str]:
         """Return the names of a method's trained copies that did an operation."""
         return [name for name in self.values.get(split, {}).get(operation, {}) if group_of(name) == group]
@@ -117,7 +139,7 @@ def run(
         operations: of `gen.evaluation.cases.OPERATIONS`.
         splits: presets of scenes.
         count: scenes of every operation and split.
-        sampling_seeds: all methods use the first; the others tell the noise floor, which is measured with the first method.
+        sampling_seeds: all methods use the first; the others tell the noise floor, of the first method and of the shipped one.
         oracle: of the figures that need one; None leaves them out.
         resolution: of the pictures, in pixels.
         num_regions: n, background included, with room for an inserted object.
@@ -133,7 +155,8 @@ def run(
         raise ValueError(f"methods are named {', '.join(names)}; every name may be used once, {TRUTH!r} and {UNEDITED!r} not at all")
     facts = {"scenes": count, "resolution": resolution, "sampling seeds": list(sampling_seeds), "scene seed": scene_seed}
     results = Results(facts, {})
-    runs = len(methods) + len(sampling_seeds) - 1
+    repeated = {name for number, name in enumerate(names) if number == 0 or name == SHIPPED}
+    runs = len(methods) + len(repeated) * (len(sampling_seeds) - 1)
     with tqdm(total=len(splits) * len(operations) * runs, desc="benchmark", unit="run") as bar:
         for split in splits:
             for operation in operations:
@@ -142,14 +165,14 @@ def run(
                 first = split == splits[0]
                 pictures = {"source": cases[0].source[:_PICTURES], "truth": cases[len(cases) // 2].truth[:_PICTURES]}
                 done: dict[str, dict[int, Values]] = {}
-                for number, method in enumerate([*methods, Reference(TRUTH), Reference(UNEDITED)]):
-                    for seed in sampling_seeds if number == 0 else sampling_seeds[:1]:
+                for method in [*methods, Reference(TRUTH), Reference(UNEDITED)]:
+                    for seed in sampling_seeds if method.name in repeated else sampling_seeds[:1]:
                         bar.set_postfix_str(f"{split} {operation} {method.name}", refresh=False)
                         figures, shown = _scored(method, cases, seed, oracle)
                         if figures is not None and shown is not None:
                             done.setdefault(method.name, {})[seed] = figures
                             pictures.setdefault(method.name, shown.composited[:_PICTURES])
-                        bar.update(number < len(methods))
+                        bar.update(method.name in names)
                 results.values.setdefault(split, {})[operation] = done
                 if first:
                     results.pictures[operation] = pictures

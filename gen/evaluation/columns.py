@@ -160,11 +160,13 @@ def check_targets(results: Results, split: str, group: str) -> list[dict[str, st
 
 
 def quick_row(results: Results, group: str) -> dict[str, dict[str, float | None]]:
-    """Return a method's main row on the first `QUICK_SCENES` scenes of `QUICK_SPLIT`; noise floors are the first method's."""
+    """Return a method's main row on the first `QUICK_SCENES` scenes of `QUICK_SPLIT`, with noise floors: its own, or else the first's."""
     few = first_scenes(results, QUICK_SCENES)
+    measured = [group, results.groups()[0]]
+    floors = {column: [floor_of(few, QUICK_SPLIT, each, column) for each in measured] for column in MAIN}
     found = {column: figure_of(few, QUICK_SPLIT, group, column) for column in MAIN}
     return {
-        column.text: {"value": figure.mean, "noise floor": floor_of(few, QUICK_SPLIT, results.groups()[0], column)}
+        column.text: {"value": figure.mean, "noise floor": next((floor for floor in floors[column] if floor is not None), None)}
         for column, figure in found.items()
         if figure is not None
     }

@@ -11,10 +11,10 @@ import torch
 
 from gen.artefact import ArtefactError, verify_folder
 from gen.evaluation.baselines import CopyPaste, GlobalLatent, SuperpixelElements
+from gen.evaluation.benchmark import SHIPPED
 from gen.evaluation.methods import ChainedEdits, Method, PipelineMethod
 from gen.models.pipeline import RegionPipeline, shipped_folder
 
-SHIPPED = "shipped"  # instead of a folder: the weights that come with the package
 _KINDS: dict[str, Any] = {
     "pipeline": PipelineMethod,
     "chained": ChainedEdits,
@@ -32,7 +32,8 @@ class Entrant:
     Attributes:
         name: in the tables.
         kind: one of pipeline, chained, superpixels, global_latent, copy_paste.
-        folders: pipeline folders of its trained copies, one a training seed; `shipped` for the weights that come with the package.
+        folders: pipeline folders of its trained copies, one a training seed; `SHIPPED` stands for
+            the weights that come with the package.
     """
 
     name: str

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from gen.evaluation.benchmark import run
+from gen.evaluation.benchmark import SHIPPED, run
 from gen.evaluation.columns import MAIN, MAIN_OPERATIONS, QUICK_SCENES, QUICK_SPLIT, Column, quick_row
-from gen.evaluation.entrants import SHIPPED
 from gen.evaluation.methods import PipelineMethod
 from gen.evaluation.oracle import shipped_oracle
 from gen.evaluation.report import value_with_unit

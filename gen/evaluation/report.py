@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gen.evaluation.benchmark import TRUTH, UNEDITED, Results
+from gen.evaluation.benchmark import SHIPPED, TRUTH, UNEDITED, Results
 from gen.evaluation.columns import MAIN, OTHERS, Column, check_targets, column_values, figure_of, floor_of, own_accuracy, quick_row
 from gen.evaluation.intervals import Spread, Statistic, bootstrap, paired_difference
 from gen.evaluation.scores import FIGURES
@@ -167,7 +167,7 @@ def write_report(folder: Path, results: Results, name: str = "benchmark") -> str
         name: of the files.
     """
     first, ours = next(iter(results.values)), next(iter(results.groups()))
-    targets = check_targets(results, first, ours)
+    targets = {group: check_targets(results, first, group) for group in dict.fromkeys((ours, SHIPPED)) if group in results.groups()}
     parts = []
     for split, operations in results.values.items():
         tables = [MAIN, *([OTHERS] if any(column.operation in operations for column in OTHERS) else [])]
@@ -176,7 +176,7 @@ def write_report(folder: Path, results: Results, name: str = "benchmark") -> str
             parts += [f"### {ours} minus the others, with intervals of 95 % over scenes"]
             parts += [difference_table(results, split, columns) for columns in tables]
         if split == first:
-            parts += [f"### Targets, {ours}", target_table(targets)]
+            parts += [text for group, rows in targets.items() for text in (f"### Targets, {group}", target_table(rows))]
         for operation in operations:
             parts += [f"### {operation}", long_table(results, split, operation)]
     table = "\n\n".join(parts)

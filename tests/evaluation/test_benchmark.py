@@ -54,7 +54,7 @@ def test_known_noise_has_its_known_psnr(results):
     assert results.values["simple"]["move"]["ours@1"][0]["psnr_raw"] == pytest.approx(32, abs=0.3)
 
 
-def test_only_the_first_method_tells_what_another_sampling_seed_changes(results):
+def test_of_these_only_the_first_method_tells_what_another_sampling_seed_changes(results):
     move = results.values["simple"]["move"]
     assert {name: list(seeds) for name, seeds in move.items() if len(seeds) > 1} == {"ours@0": [0, 1]}
     assert not torch.equal(move["ours@0"][0]["psnr"], move["ours@0"][1]["psnr"])
@@ -91,6 +91,18 @@ def test_results_come_back_from_json(results, tmp_path):
                 for name, values in figures.items():
                     read = again.values["simple"][operation][method][seed][name]
                     assert torch.allclose(read, values.float(), rtol=1e-3, equal_nan=True), (operation, method, name)
+
+
+def test_runs_are_joined_method_by_method(results):
+    few = Results(results.facts | {"minutes": 1.0}, {"simple": {"move": {"ours@0": results.values["simple"]["move"]["ours@0"]}}})
+    more = Results(results.facts | {"minutes": 2.0}, {"simple": {"move": {"tiny": results.values["simple"]["move"]["tiny"]}}})
+    both = few.joined(more)
+    assert list(both.values["simple"]["move"]) == ["ours@0", "tiny"]
+    assert both.facts["minutes"] == 3 and list(few.values) == ["simple"]
+    with pytest.raises(ValueError, match="ours@0: move of simple is in both"):
+        both.joined(few)
+    with pytest.raises(ValueError, match="scenes is 3 in one run and 4"):
+        few.joined(Results(more.facts | {"scenes": 4}, {}))
 
 
 def test_a_file_that_holds_something_else_is_refused(tmp_path):
