@@ -18,6 +18,7 @@ BUDGET: dict[str, Any] = {
     "trainer": {"max_train_steps": 1000, "eval_every_n_steps": 1000, "checkpointing_steps": 500},
     "dataset": PAIRS | {"clip_probability": 0.0, "view_probability": 0.0, "num_workers": 1},
 }
+HALF_WAY = {"last_step": BUDGET["trainer"]["max_train_steps"] // 2}
 UNPAIRED: dict[str, Any] = {"dataset": {"twin_probability": 0.0}}
 
 # name -> (recipe, what the equal budget changes in it)
@@ -31,7 +32,8 @@ METHODS: dict[str, tuple[dict[str, Any], ...]] = {
     "superpixels": (
         image_elements(),
         UNPAIRED,
-        {"dataset": {"num_regions": 25, "segmenter": {"num_segments": 24}}, "model": {"decoder": {"block_out_channels": [96, 144]}}},
+        {"dataset": {"num_regions": 25, "segmenter": {"num_segments": 24}}},
+        {"model": {"decoder": {"block_out_channels": [96, 144]}, "encoder_tuning": HALF_WAY, "backbone_tuning": HALF_WAY}},
     ),
     # One latent of the whole picture cannot be told what changed in a pair.
     "global_latent": (soda(), UNPAIRED),

@@ -6,6 +6,9 @@ from typing import Any
 
 from hydra_zen import ZenStore
 
+# No run of a mode is long enough to learn a draft first.
+AT_ONCE = {"first_steps": {"masked_diffusion": 0, "per_region_diffusion": 0}}
+
 
 def tiny() -> dict[str, Any]:
     """Run the whole path in seconds: three steps of a toy-size model, previews, checkpoints, the exported pipeline."""
@@ -22,6 +25,7 @@ def tiny() -> dict[str, Any]:
         "dataset": {"resolution": 32, "train_batch_size": 2, "num_validation": 2, "num_workers": 0},
         "model": {
             "region_encoder": {"width": 32},
+            "loss_weights": AT_ONCE,
             "decoder": {"block_out_channels": [16, 32], "attention_levels": [False, True], "num_heads": 2},
             "preview_steps": 2,
         },
@@ -33,6 +37,7 @@ def overfit() -> dict[str, Any]:
     return {
         "exp": "overfit",
         "trainer": {"max_train_steps": 500, "eval_every_n_steps": 100},
+        "model": {"loss_weights": AT_ONCE},
         "dataset": {"overfit_items": 8, "num_validation": 8},
     }
 

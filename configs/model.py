@@ -102,7 +102,7 @@ def add_to(store: ZenStore) -> None:
         conditioner=conditioner,
         decoder=None,
         context_erasing=full(ContextErasing),
-        loss_weights=full(LossWeights),
+        loss_weights=full(LossWeights, max_train_steps="${trainer.max_train_steps}"),
         encoder_tuning=full(Tuning),
         backbone_tuning=full(Tuning),
         decoder_tuning=full(Tuning),

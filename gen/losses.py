@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import NamedTuple
 
 import torch
@@ -12,6 +12,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gen.regions import masks_to_grid
+
+_SETTINGS = ("largest", "max_train_steps")  # fields of LossWeights that are no weights, besides the dictionaries
 
 
 class LossTerms(NamedTuple):
@@ -39,7 +41,8 @@ class LossWeights:
         pose: of the head that tells where an object is.
         largest: bound of the velocity weighting, see `velocity_weight`.
         warmup_steps: loss -> global steps in which its weight rises from 0, linearly; a loss that is not named has its weight at once.
-        first_steps: loss -> global step from which on it is computed; 0 for a loss that is not named.
+        first_steps: loss -> global step from which on it is computed, and from which its warm-up counts; 0 for a loss that is not named.
+        max_train_steps: of the training, so that a loss which would never begin is refused; None if not known.
     """
 
     diffusion: float = 0.0
@@ -56,6 +59,7 @@ class LossWeights:
     largest: float = 5.0
     warmup_steps: dict[str, int] = field(default_factory=dict)
     first_steps: dict[str, int] = field(default_factory=dict)
+    max_train_steps: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse a schedule that cannot be meant.
@@ -69,6 +73,12 @@ class LossWeights:
                     raise ValueError(f"model.loss_weights.{key}={{{name}: {steps}}}: is no loss; there are {', '.join(self.names())}")
                 if steps < 0:
                     raise ValueError(f"model.loss_weights.{key}={{{name}: {steps}}}: is negative; 0 is at once")
+        late = {name: step for name, step in self.first_steps.items() if getattr(self, name) and step >= (self.max_train_steps or step + 1)}
+        if late:
+            raise ValueError(
+                f"model.loss_weights.first_steps={late}, but trainer.max_train_steps={self.max_train_steps}: such a loss would never begin;"
+                " train longer, or let it begin earlier"
+            )
         weighted = [name for name in self.names() if getattr(self, name)]
         if weighted and all(self.first_steps.get(name, 0) for name in weighted):
             raise ValueError(f"model.loss_weights.first_steps={self.first_steps}: no loss is left for step 0; leave one of {weighted} out")
@@ -76,19 +86,23 @@ class LossWeights:
     @staticmethod
     def names() -> list[str]:
         """Return the names of the losses."""
-        return [item.name for item in fields(LossWeights) if item.name not in ("largest", "warmup_steps", "first_steps")]
+        return [item.name for item in fields(LossWeights) if item.default_factory is MISSING and item.name not in _SETTINGS]
 
     def wanted(self, global_step: int) -> set[str]:
         """Return the losses that are computed at a global step: a loss in warm-up is, although its weight may be 0."""
         return {name for name in self.names() if getattr(self, name) and global_step >= self.first_steps.get(name, 0)}
 
     def at(self, global_step: int) -> dict[str, float]:
-        """Return the weight of every loss at a global step: w min(1, step / warm-up steps).
+        """Return the weight of every loss at a global step: w min(1, (step - first step) / warm-up steps).
 
         Args:
             global_step: optimizer updates so far; a loss in warm-up has weight 0 at step 0, but a final weight that says it is computed.
         """
-        ramps = {name: min(1.0, global_step / steps) for name, steps in self.warmup_steps.items() if steps}
+        ramps = {
+            name: min(1.0, max(0, global_step - self.first_steps.get(name, 0)) / steps)
+            for name, steps in self.warmup_steps.items()
+            if steps
+        }
         return {name: getattr(self, name) * ramps.get(name, 1.0) for name in self.names()}
 
 

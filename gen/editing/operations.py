@@ -84,7 +84,7 @@ def rotate(latents: RegionLatents, region: int, degrees: float) -> RegionLatents
 
 
 def turn(latents: RegionLatents, region: int, degrees: float) -> RegionLatents:
-    """Turn an object about its own vertical axis, counter-clockwise seen from above, relative to how the source view shows it.
+    """Turn an object about its own vertical axis, counter-clockwise seen from above, as it is shown: also after a flip.
 
     The box stays: what it becomes depends on the object's shape, so give it by `resize` where it is known.
 
@@ -98,7 +98,8 @@ def turn(latents: RegionLatents, region: int, degrees: float) -> RegionLatents:
     yaw = torch.full_like(pose.centre, torch.nan) if pose.yaw is None else pose.yaw
     old = yaw[:, region]
     sin, cos = torch.where(old.isnan(), old.new_tensor([0.0, 1.0]), old).unbind(-1)
-    turned = torch.stack([sin * math.cos(angle) + cos * math.sin(angle), cos * math.cos(angle) - sin * math.sin(angle)], -1)
+    by = math.sin(angle) * (1 - 2 * pose.flip[:, region])  # the pose turns before it mirrors
+    turned = torch.stack([sin * math.cos(angle) + cos * by, cos * math.cos(angle) - sin * by], -1)
     return replace(latents, pose=replace(pose, yaw=_placed(yaw, region, turned)))
 
 
@@ -169,8 +170,8 @@ def insert(latents: RegionLatents, other: RegionLatents, region: int, centre: tu
 def interpolate(latents: RegionLatents, region: int, other: RegionLatents, other_region: int, weight: float) -> RegionLatents:
     """Replace a region by a mixture of itself and another one, in appearance and in pose.
 
-    Tokens, centre, size and depth mix linearly, angles along the shorter arc; the flip is that of the nearer end. Depth and yaw mix only
-    where both sides know them.
+    Tokens, centre, size and depth mix linearly, angles along the shorter arc; the flip is that of the nearer end. Depth and yaw mix where
+    both sides know them, and are unknown where only one does, but for the ends.
 
     Args:
         latents: of the picture that is edited.
@@ -191,14 +192,14 @@ def interpolate(latents: RegionLatents, region: int, other: RegionLatents, other
     def mixed(a: Tensor, b: Tensor, mix: Callable[[Tensor, Tensor, float], Tensor]) -> Tensor:
         return _placed(a, region, mix(a[:, region], b[:, other_region], weight))
 
-    ours, theirs = latents.pose, other.pose
+    ours, theirs = _alike(latents.pose, other.pose)
     pose = RegionPose(
         centre=mixed(ours.centre, theirs.centre, torch.lerp),
         size=mixed(ours.size, theirs.size, torch.lerp),
         flip=mixed(ours.flip, theirs.flip, lambda a, b, weight: a if weight < 0.5 else b),
         angle=mixed(ours.angle, theirs.angle, _mix_angles),
-        depth=ours.depth if ours.depth is None or theirs.depth is None else mixed(ours.depth, theirs.depth, torch.lerp),
-        yaw=ours.yaw if ours.yaw is None or theirs.yaw is None else mixed(ours.yaw, theirs.yaw, _mix_angles),
+        depth=None if ours.depth is None or theirs.depth is None else mixed(ours.depth, theirs.depth, _mix_known),
+        yaw=None if ours.yaw is None or theirs.yaw is None else mixed(ours.yaw, theirs.yaw, _mix_angles),
     )
     return replace(latents, tokens=mixed(latents.tokens, other.tokens, torch.lerp), pose=pose)
 
@@ -222,11 +223,12 @@ def regions_present(latents: RegionLatents) -> list[int]:
 
 
 def _transplanted(latents: RegionLatents, slot: int, other: RegionLatents, region: int) -> RegionLatents:
-    """Fill a free slot with another picture's region, tokens and pose; depth and yaw only where both sides know them."""
+    """Fill a free slot with another picture's region, tokens and pose."""
+    pose, others_pose = _alike(latents.pose, other.pose)
     changes = {}
     for name in ("centre", "size", "flip", "angle", "depth", "yaw"):
-        ours, theirs = getattr(latents.pose, name), getattr(other.pose, name)
-        changes[name] = ours if ours is None or theirs is None else _placed(ours, slot, theirs[:, region])
+        ours, theirs = getattr(pose, name), getattr(others_pose, name)
+        changes[name] = None if ours is None or theirs is None else _placed(ours, slot, theirs[:, region])
     valid = _placed(latents.valid, slot, torch.ones_like(latents.valid[:, slot]))
     return RegionLatents(_placed(latents.tokens, slot, other.tokens[:, region]), RegionPose(**changes), valid)
 
@@ -236,6 +238,25 @@ def _placed(values: Tensor, region: int, new: Tensor) -> Tensor:
     values = values.clone()
     values[:, region] = new
     return values
+
+
+def _alike(first: RegionPose, second: RegionPose) -> tuple[RegionPose, RegionPose]:
+    """Let two poses have the same fields: depth and yaw that only one of them has are unknown (NaN) in the other."""
+
+    def filled(pose: RegionPose, other: RegionPose) -> RegionPose:
+        depth, yaw = pose.depth, pose.yaw
+        if depth is None and other.depth is not None:
+            depth = torch.full_like(pose.flip, torch.nan)
+        if yaw is None and other.yaw is not None:
+            yaw = torch.full_like(pose.centre, torch.nan)
+        return replace(pose, depth=depth, yaw=yaw)
+
+    return filled(first, second), filled(second, first)
+
+
+def _mix_known(a: Float[Tensor, " b"], b: Float[Tensor, " b"], weight: float) -> Float[Tensor, " b"]:
+    """Mix numbers linearly; the ends are returned as they are, whatever the other one is."""
+    return torch.lerp(a, b, weight) if weight not in (0, 1) else b if weight else a
 
 
 def _mix_angles(a: Float[Tensor, "b 2"], b: Float[Tensor, "b 2"], weight: float) -> Float[Tensor, "b 2"]:

@@ -69,7 +69,15 @@ def refine(
 
     Returns:
         Latents with n + `num_new_regions` regions.
+
+    Raises:
+        ValueError: if new regions are asked of a pipeline that starts from a draft.
     """
+    if settings.num_new_regions and pipeline.draft:
+        raise ValueError(
+            f"num_new_regions={settings.num_new_regions}: this pipeline lays regions out as sprites, and one as large as the picture would "
+            "hide it; give 0"
+        )
     device, generator = pipeline.device, torch.Generator().manual_seed(settings.seed)
     with torch.no_grad():
         clean = pipeline.latent_space.encode(pixel_values.to(device))

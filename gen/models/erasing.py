@@ -32,6 +32,14 @@ class ContextErasing:
     changed: bool = True
     changed_margin: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.changed_margin <= 1:
+            raise ValueError(f"model.context_erasing.changed_margin={self.changed_margin} is not a share in [0, 1]")
+        if self.changed_margin and not self.changed:
+            raise ValueError(
+                f"model.context_erasing.changed_margin={self.changed_margin}, but what changes is not erased; set it to 0, or changed=true"
+            )
+
     def known(
         self, boxes: Float[Tensor, "n 4"], erased: Bool[Tensor, " n"], changed: Bool[Tensor, "h w"], generator: torch.Generator
     ) -> Bool[Tensor, "h w"]:

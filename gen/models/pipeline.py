@@ -96,6 +96,8 @@ class RegionPipeline:
         patch_size = int((unet.config.out_channels / 3) ** 0.5)
         self.latent_space: LatentSpace = AutoencoderSpace(vae) if vae is not None else PixelSpace(patch_size)
         self.noise = NoiseProcess(scheduler)
+        if draft and (vae is not None or not getattr(conditioner.layout, "draft_channels", ())):
+            raise ArtefactError("draft is true, but this pipeline has no layout that drafts pixels: it was not saved by `save_pretrained`")
         conditioner.fit_to(unet)
         for network in filter(None, (unet, controlnet)):
             attach_attention(network, attention)

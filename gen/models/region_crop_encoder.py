@@ -41,8 +41,8 @@ class RegionCropEncoder(Component):
         side = math.isqrt(num_queries)
         if side < 1 or side**2 != num_queries:
             raise ValueError(f"model.region_encoder.num_queries={num_queries} is no square grid of tokens; give 1, 4, 9, 16, ...")
-        if crop_size < 8:
-            raise ValueError(f"model.region_encoder.crop_size={crop_size} is too small; give at least 8")
+        if crop_size < 8 or crop_size % 4:
+            raise ValueError(f"model.region_encoder.crop_size={crop_size} is no multiple of 4 from 8 on; give 32 or another")
         self.side, self.num_queries, self.width, self.crop_size = side, num_queries, width, crop_size
         self.backbone = backbone
         self.to_tokens = nn.Sequential(nn.Linear(4 * sum(backbone.widths), 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
@@ -67,14 +67,16 @@ class RegionCropEncoder(Component):
             Appearance tokens, layer-normalised.
         """
         masks = regions.masks if known is None else regions.masks & known[:, None]
-        crops = crop_regions(pixel_values, masks, regions.boxes(), self.crop_size, regions.valid)
+        there = regions.valid.clone()
+        there[0, 0] = True  # a batch of nothing is no input for a convolution
+        crops = crop_regions(pixel_values, masks, regions.boxes(), self.crop_size, there)
         cells = 2 * self.side
         maps = torch.cat([F.adaptive_avg_pool2d(each, cells) for each in self.backbone(crops)], 1)
         places = F.pixel_unshuffle(maps, 2).flatten(2).mT
         found = self.norm(self.to_tokens(places))
         tokens = found.new_zeros(*regions.valid.shape, self.num_queries, self.width)
-        tokens[regions.valid] = found
-        return tokens
+        tokens[there] = found
+        return tokens * regions.valid[..., None, None]
 
 
 def crop_regions(
@@ -82,18 +84,18 @@ def crop_regions(
     masks: Bool[Tensor, "b n h w"],
     boxes: Float[Tensor, "b n 4"],
     crop_size: int,
-    valid: Bool[Tensor, "b n"],
+    chosen: Bool[Tensor, "b n"],
 ) -> Float[Tensor, "m 4 s s"]:
-    """Resample every valid region's box to a square, bilinearly: its own pixels, 0 elsewhere, and its own mask.
+    """Resample every chosen region's box to a square, bilinearly: its own pixels, 0 elsewhere, and its own mask.
 
     Args:
         pixel_values: in [-1, 1].
         masks: what belongs to each region.
         boxes: (left, top, right, bottom) in image units [0, 1].
         crop_size: s, pixels a side.
-        valid: the m regions that are there.
+        chosen: the m regions.
     """
-    sample, region = valid.nonzero(as_tuple=True)
+    sample, region = chosen.nonzero(as_tuple=True)
     own = masks[sample, region][:, None].to(pixel_values.dtype)
     layers = torch.cat([pixel_values[sample] * own, own], 1)
     steps = (torch.arange(crop_size, device=boxes.device) + 0.5) / crop_size

@@ -39,7 +39,7 @@ class RegionDiffusion(nn.Module):
     """Train a decoder to paint the target view from the source view's latents and the target's poses.
 
     Args:
-        region_encoder: image and regions -> tokens: a `RegionEncoder` or a `SourcePoseEncoder`.
+        region_encoder: image and regions -> tokens: a `RegionEncoder`, a `RegionCropEncoder` or a `SourcePoseEncoder`.
         conditioner: latents -> what the decoder is told.
         decoder: U-Net, noise and the space in which it works.
         heads: what else is predicted from the tokens; None for nothing.
@@ -147,6 +147,8 @@ class RegionDiffusion(nn.Module):
         context = context_channels(resolution, grid) if self.context_erasing is not None else 0
         draft = space.channels if self.draft else 0
         self.decoder.widen(layout + draft + context + (2 if self.grid_channels else 0))
+        if self.known_weight < 1 and self.context_erasing is None:
+            raise ValueError(f"model.known_weight={self.known_weight}, but without model.context_erasing no pixel is known; set it to 1")
         if self.loss_weights.draft and not self.draft:
             raise ValueError(
                 f"model.loss_weights.draft={self.loss_weights.draft}, but the decoder starts from no draft; set model.draft=true"
@@ -155,6 +157,7 @@ class RegionDiffusion(nn.Module):
             self._check_draft()
             nn.init.zeros_(unet.conv_out.weight)  # so that training starts from the draft
             nn.init.zeros_(unet.conv_out.bias)
+            unet.always_trained |= {"conv_out."}
         self.conditioner.fit_to(unet)
         attach_attention(unet, self.attention)
         given = set() if self.heads is None else {head.loss for _, head in self.heads.named()}
@@ -211,6 +214,8 @@ class RegionDiffusion(nn.Module):
 
     def forward(self, batch: RegionBatch, global_step: int = 0) -> LossTerms:
         """Return the losses of a batch, weighted as they are at this step, and how spread out the tokens are."""
+        if self.controlnet is not None and batch.control is None:
+            raise ValueError("model.controlnet=true, but the data have no conditioning pictures; set dataset.control=outlines or edges")
         weights = self.loss_weights.at(global_step)
         wanted = self.loss_weights.wanted(global_step)
         draws = draw(self, batch)
@@ -257,8 +262,6 @@ class RegionDiffusion(nn.Module):
         """Return the losses of what the decoder predicts at the drawn noise levels."""
         target, noise = batch.target, self.decoder.noise
         noisy = noise.add_noise(clean, draws.noise, draws.levels)
-        if self.controlnet is not None and batch.control is None:
-            raise ValueError("model.controlnet=true, but the data have no conditioning pictures; set dataset.control=outlines or edges")
         maps: list[Tensor] | None = [] if "attention_region" in wanted else None
         prediction = denoise(
             self.decoder.unet, noisy, noise.timesteps(draws.levels), conditioning,
@@ -293,6 +296,7 @@ class RegionDiffusion(nn.Module):
         height, width = regions.masks.shape[-2:]
         boxes = (RegionPose.from_regions(regions).own_coordinates(cell_centres(height, width, error.device)).abs() <= 0.5).all(-1)
         areas = torch.cat([regions.masks[:, :1], boxes[:, 1:].unflatten(-1, (height, width))], 1)
+        areas = areas & ~(regions.masks & ~valid[..., None, None]).any(1, keepdim=True)  # where objects stand that nobody told of
         return losses.per_region_diffusion_loss(error, torch.ones_like(error[:, 0, 0]), areas.float(), valid)
 
     @staticmethod

@@ -49,11 +49,11 @@ class SourceContext(TensorFields):
         while min(levels[-1][1].shape[-2:]) > 1 and not any(side % 2 for side in levels[-1][1].shape[-2:]):
             levels.append((F.avg_pool2d(levels[-1][0], 2), F.avg_pool2d(levels[-1][1], 2)))
         total, weight = (level.mean((2, 3), keepdim=True) for level in levels[-1])
-        filled = (total / weight.clamp_min(1e-6)).expand_as(levels[-1][0])
+        filled = (total / weight.clamp_min(1e-12)).expand_as(levels[-1][0])
         for total, weight in reversed(levels):
             if filled.shape != total.shape:
                 filled = F.interpolate(filled, scale_factor=2, mode="bilinear", align_corners=False)
-            filled = torch.lerp(filled, total / weight.clamp_min(1e-6), weight)
+            filled = torch.lerp(filled, total / weight.clamp_min(1e-12), weight)
         return filled
 
 

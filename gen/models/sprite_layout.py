@@ -31,7 +31,7 @@ class SpriteLayout(Component):
         num_heads: of each block; divides `width`.
 
     Raises:
-        ValueError: if the tokens are no square grid.
+        ValueError: if the tokens are no square grid, or sizes do not fit.
 
     Source: sprites as layers, Monnier et al. 2021, arXiv 2104.14575 (DTI-Sprites); the tokens are decoded, not learned once.
     """
@@ -53,8 +53,12 @@ class SpriteLayout(Component):
         self.blocks = nn.ModuleList(
             nn.TransformerEncoderLayer(width, num_heads, 2 * width, 0.0, "gelu", batch_first=True, norm_first=True) for _ in range(depth)
         )
-        if token_size % 2:
-            raise ValueError(f"model.conditioner.layout.token_size={token_size} is odd; a token becomes 2 x 2 cells: give an even number")
+        if token_size < 2 or token_size % 2:
+            raise ValueError(f"model.conditioner.layout.token_size={token_size}: a token becomes 2 x 2 cells; give an even number")
+        if patch_size < 1 or depth < 0:
+            raise ValueError(f"model.conditioner.layout.patch_size={patch_size} or depth={depth} is too small; give at least 1 and 0")
+        if width % num_heads:
+            raise ValueError(f"model.conditioner.layout.num_heads={num_heads} does not divide width={width}; change one of them")
         cells = width // 2
         self.to_cells = nn.Linear(width, 4 * cells)
         self.seams = nn.Sequential(nn.SiLU(), nn.Conv2d(cells, cells, 3, padding=1, padding_mode="replicate"))
@@ -79,14 +83,16 @@ class SpriteLayout(Component):
     def sprites(self, latents: RegionLatents) -> Float[Tensor, "b n 4 s s"]:
         """Decode every region's tokens to its sprite: RGB in about [-1, 1], and the logit of its opacity; zeros where no region is."""
         pose = self.pose(pose_features(latents.pose).to(self.place.dtype))
-        hidden = (latents.tokens + self.place + pose[:, :, None])[latents.valid]
+        there = latents.valid.clone()
+        there[0, 0] = True  # a batch of nothing has no gradient
+        hidden = (latents.tokens + self.place + pose[:, :, None])[there]
         for block in self.blocks:
             hidden = block(hidden)
         cells = F.pixel_shuffle(self.to_cells(hidden).mT.unflatten(-1, (self.side, self.side)), 2)
         cells = cells + self.seams(cells)
         found = F.pixel_shuffle(self.to_pixels(cells), self.token_size // 2)
         sprites = found.new_zeros(*latents.valid.shape, *found.shape[1:])
-        sprites[latents.valid] = found
+        sprites[there] = found
         return sprites
 
     @staticmethod

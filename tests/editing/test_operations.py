@@ -58,12 +58,38 @@ def test_move_there_and_back(make_latents, seed, dx, dy):
 def test_turn_there_and_back(make_latents, seed, degrees):
     latents = make_latents(seed, batch_size=2)
     turned = op.turn(latents, 2, degrees)
-    expected = torch.tensor([math.sin(math.radians(degrees)), math.cos(math.radians(degrees))])
-    torch.testing.assert_close(turned.pose.yaw[:, 2], expected.expand(2, -1), atol=1e-5, rtol=0)
+    sin = math.sin(math.radians(degrees)) * (1 - 2 * latents.pose.flip[:, 2])  # the pose turns before it mirrors
+    expected = torch.stack([sin, torch.full_like(sin, math.cos(math.radians(degrees)))], -1)
+    torch.testing.assert_close(turned.pose.yaw[:, 2], expected, atol=1e-5, rtol=0)
     assert others_equal(turned, latents, 2)
     assert turned.pose.yaw[:, [0, 1]].isnan().all()  # of the others nothing is said
     back = op.turn(turned, 2, -degrees)
     torch.testing.assert_close(back.pose.yaw[:, 2], torch.tensor([0.0, 1.0]).expand(2, -1), atol=1e-5, rtol=0)
+
+
+@given(SEEDS, DEGREES)
+def test_what_is_shown_turns_the_same_way_after_a_flip(make_latents, seed, degrees):
+    """With the pose A = F R(yaw), turning what is shown by t is R(t) F R(yaw) = F R(yaw - t)."""
+    turned = op.turn(op.flip(make_latents(seed), 1), 1, degrees)
+    opposite = op.flip(op.turn(make_latents(seed), 1, -degrees), 1)
+    torch.testing.assert_close(turned.pose.yaw[:, 1], opposite.pose.yaw[:, 1], atol=1e-5, rtol=0)
+
+
+def test_an_inserted_object_is_not_turned_by_what_was_in_its_slot(make_latents):
+    latents = op.remove(op.turn(make_latents(0), 1, 90.0), 1)
+    inserted = op.insert(latents, make_latents(1), 2)
+    assert op.free_slot(latents) == 1
+    assert inserted.pose.yaw[:, 1].isnan().all()
+    turned = op.insert(op.remove(make_latents(0), 1), op.turn(make_latents(1), 2, 90.0), 2)
+    torch.testing.assert_close(turned.pose.yaw[:, 1], torch.tensor([[1.0, 0.0]]), atol=1e-6, rtol=0)
+    assert turned.pose.yaw[:, 2].isnan().all()
+
+
+def test_a_whole_interpolation_takes_the_turn_as_well(make_latents):
+    plain, turned = make_latents(0), op.turn(make_latents(1), 1, 90.0)
+    assert torch.equal(op.interpolate(plain, 1, turned, 1, 1.0).pose.yaw[:, 1], turned.pose.yaw[:, 1])
+    assert op.interpolate(turned, 1, plain, 1, 1.0).pose.yaw[:, 1].isnan().all()
+    assert torch.equal(op.interpolate(turned, 1, plain, 1, 0.0).pose.yaw[:, 1], turned.pose.yaw[:, 1])
 
 
 @given(SEEDS, st.floats(0.2, 2.0), st.floats(0.2, 2.0))

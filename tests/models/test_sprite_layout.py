@@ -16,6 +16,7 @@ from gen.models.region_crop_encoder import RegionCropEncoder
 from gen.models.source_context import SourceContext
 from gen.models.sprite_layout import SpriteLayout
 from gen.models.tiny import tiny_decoder, tiny_region_diffusion
+from gen.models.tuning import Tuning
 from gen.regions import RegionLatents, RegionPose
 
 WIDTH, GRID = 32, 16
@@ -124,6 +125,27 @@ def test_the_draft_is_learned_before_the_decoder_paints(batch):
     assert untrained.decoder.unet.conv_in.weight.grad is None
     assert untrained.region_encoder.to_tokens[0].weight.grad.abs().sum() > 0
     assert "masked_diffusion" in untrained(batch, 2).terms
+
+
+def test_a_batch_that_is_told_of_no_region_trains(batch):
+    for changes in ({"conditioning_dropout": 1.0}, {}):
+        built = model(loss_weights=LossWeights(draft=1.0), **changes)
+        empty = (
+            batch
+            if changes
+            else replace(batch, source=replace(batch.source, regions=batch.source.regions.keep(batch.changed[:, 0, :1] & False)))
+        )
+        built(empty, 0).total.backward()
+
+
+def test_a_frozen_decoder_still_paints_more_than_the_draft():
+    built = model(decoder_tuning=Tuning(parts="cross_attention"))
+    assert built.decoder.unet.conv_out.weight.requires_grad and not built.decoder.unet.conv_norm_out.weight.requires_grad
+
+
+def test_a_draft_that_would_be_all_is_refused():
+    with pytest.raises(ValueError, match="would never begin"):
+        LossWeights(draft=1.0, first_steps={"masked_diffusion": 10}, max_train_steps=10)
 
 
 def test_known_pixels_count_less(batch):
