@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -225,7 +226,7 @@ def regions_present(latents: RegionLatents) -> list[int]:
 def _transplanted(latents: RegionLatents, slot: int, other: RegionLatents, region: int) -> RegionLatents:
     """Fill a free slot with another picture's region, tokens and pose."""
     pose, others_pose = _alike(latents.pose, other.pose)
-    changes = {}
+    changes: dict[str, Any] = {}
     for name in ("centre", "size", "flip", "angle", "depth", "yaw"):
         ours, theirs = getattr(pose, name), getattr(others_pose, name)
         changes[name] = None if ours is None or theirs is None else _placed(ours, slot, theirs[:, region])
