@@ -4,7 +4,8 @@ python scripts/benchmark.py --quick
 python scripts/benchmark.py --methods scripts/benchmark_methods.json --out docs/results/benchmark
 
 The methods file is a list of {"name": ..., "kind": "pipeline", "folders": ["outputs/a/pipeline", ...]}: a folder for each training seed,
-"shipped" for the package's weights. The first method is ours: targets, differences and noise floors are told of it.
+"shipped" for the package's weights. A key "cannot" lists operations that a method is not asked for: a dash in the tables. The first method
+is ours: targets, differences and noise floors are told of it.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--preset", default="simple", choices=("simple", "unseen_pairs", "five_objects"))
     parser.add_argument("--steps", type=int, default=4, help="denoising steps")
     parser.add_argument("--seed", type=int, default=0, help="of the sampling noise")
-    parser.add_argument("--scene-seed", type=int, help="of the scenes; the README's held-out ones if left out")
+    parser.add_argument("--scene-seed", type=int, help="of the scenes; those for development if left out")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args(arguments)
 
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     try:
         evaluation(options.pipeline or shipped_folder(), options.out)
-    except ArtefactError as error:
+    except (ArtefactError, ValueError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 2
     print((options.out / "figures.md").read_text())

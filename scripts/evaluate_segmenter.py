@@ -25,12 +25,12 @@ def main(arguments: list[str] | None = None) -> int:
     from dataclasses import asdict
 
     from gen import scenes, segmentation
-    from gen.evaluation.cases import HELD_OUT_SEED
+    from gen.evaluation.cases import DEVELOPMENT_SEED
     from gen.evaluation.report import circumstances, write_table
     from gen.evaluation.segmentation_metrics import score_segmenter, score_table
 
     try:
-        specs = [scenes.sample_scene(HELD_OUT_SEED, number, options.preset) for number in range(options.scenes)]
+        specs = [scenes.sample_scene(DEVELOPMENT_SEED, number, options.preset) for number in range(options.scenes)]
         truth = scenes.render(specs, options.resolution)
         made = {name: getattr(segmentation, SEGMENTERS[name])() for name in options.segmenters}
         scores = {name: score_segmenter(segmenter, truth.pixel_values, truth.label_map) for name, segmenter in made.items()}
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.out:
         facts = {
             "scenes": f"{options.scenes} held-out scenes, preset {options.preset}, {options.resolution} px",
-            "scene seed": HELD_OUT_SEED,
+            "scene seed": DEVELOPMENT_SEED,
             "settings": ", ".join(str(segmenter) for segmenter in made.values()),
         }
         write_table(options.out, "segmenters", {name: asdict(score) for name, score in scores.items()}, table, facts | circumstances("cpu"))

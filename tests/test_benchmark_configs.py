@@ -30,6 +30,17 @@ def test_a_method_has_our_budget_and_our_size(name, ours):
     assert abs(parameters / of_ours - 1) < 0.1, (name, parameters, of_ours)
 
 
+def test_the_demo_is_our_row(ours):
+    """Previews, checkpoints and loader processes change no weight."""
+    demo = composed("+experiment=demo_exp")
+    assert demo.model == ours.model
+    assert {key: value for key, value in demo.dataset.items() if key != "num_workers"} == {
+        key: value for key, value in ours.dataset.items() if key != "num_workers"
+    }
+    for key in ("max_train_steps", "learning_rate", "lr_scheduler", "mixed_precision", "ema_decay"):
+        assert demo.trainer[key] == ours.trainer[key]
+
+
 @pytest.mark.parametrize("name", ["ours", "token_only", "channel_concat"])
 def test_the_main_rows_see_the_same_pairs(name, ours):
     dataset = composed(f"+experiment=benchmark_{name}").dataset

@@ -64,8 +64,8 @@ class SuperpixelElements:
     """Edit an object through all superpixels that have more than half their pixels inside it, with a pipeline trained on superpixels.
 
     Their boxes are carried as the object's box is, from the old to the true new one; a removal drops them. The pipeline paints what they
-    leave behind. A turn in depth is beyond it and done as the box changes; interpolations are not possible, since the elements of two
-    pictures do not correspond.
+    leave behind, wherever an edit of the object may change the picture: to its shadow the elements of the floor are no obstacles. A turn in
+    depth is beyond it and done as the box changes; interpolations are not possible, since the elements of two pictures do not correspond.
 
     Attributes:
         name: in tables.
@@ -86,7 +86,7 @@ class SuperpixelElements:
         if cases.operation.startswith("interpolate"):
             return None
         generator = torch.Generator().manual_seed(seed)
-        parts = []
+        asked, parts = asked_area(cases), []
         for rows in batches(cases, self.batch_size):
             source = cases.source[rows]
             elements = self._elements(source)
@@ -95,7 +95,7 @@ class SuperpixelElements:
                 parts.append(painted_alone(self.pipeline, before, self.num_inference_steps, generator))
                 continue
             before, after = self._changed(cases, rows, before, elements)
-            parts.append(painted_edit(self.pipeline, source, elements, before, after, self.num_inference_steps, generator))
+            parts.append(painted_edit(self.pipeline, source, elements, before, after, self.num_inference_steps, generator, asked[rows]))
         return joined(parts)
 
     def _elements(self, pictures: Float[Tensor, "b 3 h w"]) -> Regions:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from gen.evaluation.cases import HELD_OUT_SEED, Cases, build_cases
+from gen.evaluation.cases import HELD_OUT_SEED, OPERATIONS, SPLITS, Cases, build_cases
 from gen.evaluation.methods import Edited, Method
 from gen.evaluation.oracle import Oracle
 from gen.evaluation.scores import attribute, monotone, score
@@ -24,6 +24,7 @@ TRUTH, UNEDITED = "on true renders", "unedited"  # the instruments' ceiling and 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of an interpolation; its other figures are those of the middle one
 _DIGITS = 4  # of a stored value
 _PICTURES = 8  # scenes of every operation whose pictures are kept
+_OF_ONE_RUN = ("hardware", "date", "sampling seeds")  # facts that another run of the same benchmark may not share
 
 Values = dict[str, Float[Tensor, " b"]]
 
@@ -47,7 +48,7 @@ class Results:
     """The figures of every scene, and how they were made.
 
     Attributes:
-        facts: scenes, seeds, hardware, date, and what else the caller adds.
+        facts: scenes, seeds, the methods' names in order, hardware, date, and what else the caller adds.
         values: split -> operation -> method -> sampling seed -> figure -> one value a scene, NaN where a scene has none.
         pictures: operation -> "source", "truth" or method -> the composited pictures of the first split's first scenes; not in the JSON.
     """
@@ -66,7 +67,7 @@ class Results:
         """Read what `save` wrote, without pictures.
 
         Raises:
-            ValueError: if the file holds something else.
+            ValueError: if the file cannot be read or holds something else.
         """
         try:
             stored = json.loads(path.read_text())
@@ -81,11 +82,14 @@ class Results:
                 for split, operations in stored["values"].items()
             }
             return Results(stored["facts"], values)
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}: holds no results of the benchmark ({error}); write them with Results.save") from error
 
     def joined(self, other: Results) -> Results:
         """Return these results and another run's: other methods, operations or splits on the same scenes.
+
+        Splits and operations come in the order of `SPLITS` and `OPERATIONS`, the methods of these results before those of the other.
+        Where the runs were made on other machines, days or sampling seeds, the facts tell both.
 
         Raises:
             ValueError: if the runs differ in their scenes, or both hold the same method's same figures.
@@ -101,19 +105,29 @@ class Results:
                 if twice:
                     raise ValueError(f"{', '.join(sorted(twice))}: {operation} of {split} is in both runs; leave one of them out")
                 known |= methods
-        minutes = self.facts.get("minutes", 0) + other.facts.get("minutes", 0)
-        parameters = self.facts.get("parameters", {}) | other.facts.get("parameters", {})
-        return Results(self.facts | {"minutes": round(minutes, 1), "parameters": parameters}, values, self.pictures)
+        values = {split: _ordered(values[split], OPERATIONS) for split in _ordered(values, SPLITS)}
+        facts = {name: _both(self.facts[name], other.facts.get(name)) for name in _OF_ONE_RUN if name in self.facts}
+        facts["minutes"] = round(self.facts.get("minutes", 0) + other.facts.get("minutes", 0), 1)
+        facts["parameters"] = self.facts.get("parameters", {}) | other.facts.get("parameters", {})
+        facts["methods"] = list(dict.fromkeys([*self._order(), *other._order()]))
+        shown = self if next(iter(values), "") in self.values else other
+        return Results(self.facts | facts, values, shown.pictures)
 
     def copies(self, split: str, operation: str, group: str) -> list[str]:
         """Return the names of a method's trained copies that did an operation."""
         return [name for name in self.values.get(split, {}).get(operation, {}) if group_of(name) == group]
 
     def groups(self) -> list[str]:
-        """Return the methods' names without training seeds, in order; the two references come last."""
+        """Return the names without training seeds of the methods that did anything, in the order given; the two references come last."""
+        found = self._found()
+        return [*(name for name in self._order() if name in found), TRUTH, UNEDITED]
+
+    def _found(self) -> list[str]:
         names = [group_of(name) for operations in self.values.values() for methods in operations.values() for name in methods]
-        ours = [name for name in dict.fromkeys(names) if name not in (TRUTH, UNEDITED)]
-        return [*ours, TRUTH, UNEDITED]
+        return [name for name in dict.fromkeys(names) if name not in (TRUTH, UNEDITED)]
+
+    def _order(self) -> list[str]:
+        return list(dict.fromkeys([*self.facts.get("methods", []), *self._found()]))
 
 
 def group_of(name: str) -> str:
@@ -153,7 +167,8 @@ def run(
     names = [method.name for method in methods]
     if len(set(names)) < len(names) or {TRUTH, UNEDITED} & set(names):
         raise ValueError(f"methods are named {', '.join(names)}; every name may be used once, {TRUTH!r} and {UNEDITED!r} not at all")
-    facts = {"scenes": count, "resolution": resolution, "sampling seeds": list(sampling_seeds), "scene seed": scene_seed}
+    order = list(dict.fromkeys(map(group_of, names)))
+    facts = {"scenes": count, "resolution": resolution, "sampling seeds": list(sampling_seeds), "scene seed": scene_seed, "methods": order}
     results = Results(facts, {})
     repeated = {name for number, name in enumerate(names) if number == 0 or name == SHIPPED}
     runs = len(methods) + len(repeated) * (len(sampling_seeds) - 1)
@@ -191,6 +206,18 @@ def _scored(method: Method, cases: list[Cases], seed: int, oracle: Oracle | None
         path = [attribute(pictures, case, cases[0], cases[-1], oracle) for pictures, case in zip(painted, cases, strict=True)]
         figures["monotone"] = monotone(torch.stack(path))
     return figures, painted[middle]
+
+
+def _ordered(values: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Sort by a list of names; what it does not name comes last."""
+    return {name: values[name] for name in (*(name for name in names if name in values), *(name for name in values if name not in names))}
+
+
+def _both(fact: Any, other: Any) -> Any:
+    """Return a fact of two runs: once if they agree, else both as text."""
+    if other is None or fact == other:
+        return fact
+    return "; ".join(dict.fromkeys([*str(fact).split("; "), *str(other).split("; ")]))
 
 
 def _mapped(values: Any, function: Any) -> Any:

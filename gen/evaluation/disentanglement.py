@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from gen.evaluation.probes import Standard
+from gen.evaluation.probes import LEAST_DEVIATION, Standard
 from gen.evaluation.tokens import TokenSet
 
 FACTORS = ("shape", "colour", "material", "size")  # of appearance; position is no factor of a token but a leak, see `probes`
@@ -70,8 +70,10 @@ def dci(train: TokenSet, test: TokenSet, factors: tuple[str, ...] = FACTORS, see
         of the variance of the (0/1 columns of the) factor that the lasso explains.
 
     Raises:
-        ValueError: if a factor is constant in `train` or in `test`.
+        ValueError: if a factor is constant in `train` or in `test`, or the code is the same for all objects of `train`.
     """
+    if not bool((train.features.std(0, correction=0) > LEAST_DEVIATION).any()):
+        raise ValueError(f"the code is the same for all {len(train.features)} objects: the tokens have collapsed, so DCI tells nothing of them")
     columns, figures = [], {}
     for name in factors:
         y, z = _targets(train, name, train), _targets(train, name, test)

@@ -12,7 +12,8 @@ import torch
 from gen.artefact import ArtefactError, verify_folder
 from gen.evaluation.baselines import CopyPaste, GlobalLatent, SuperpixelElements
 from gen.evaluation.benchmark import SHIPPED
-from gen.evaluation.methods import ChainedEdits, Method, PipelineMethod
+from gen.evaluation.cases import OPERATIONS, Cases
+from gen.evaluation.methods import ChainedEdits, Edited, Method, PipelineMethod
 from gen.models.pipeline import RegionPipeline, shipped_folder
 
 _KINDS: dict[str, Any] = {
@@ -34,11 +35,13 @@ class Entrant:
         kind: one of pipeline, chained, superpixels, global_latent, copy_paste.
         folders: pipeline folders of its trained copies, one a training seed; `SHIPPED` stands for
             the weights that come with the package.
+        cannot: operations that it is not asked for, since nothing in its training prepares it for them; a dash in the tables.
     """
 
     name: str
     kind: str
     folders: tuple[str, ...] = ()
+    cannot: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:
@@ -47,10 +50,44 @@ class Entrant:
             raise ValueError(f"method {self.name!r}: the part after @ is the copy's number, which the benchmark writes; leave it out")
         if bool(self.folders) == (self.kind in _WITHOUT_FOLDERS):
             raise ValueError(f"method {self.name!r} of kind {self.kind!r} has {len(self.folders)} folders; {_asked(self.kind)}")
+        for operation in self.cannot:
+            if operation not in OPERATIONS:
+                raise ValueError(f"method {self.name!r} cannot do the unknown operation {operation!r}; choose from {', '.join(OPERATIONS)}")
 
     def paths(self) -> list[Path]:
         """Return the folders of its copies."""
         return [shipped_folder() if folder == SHIPPED else Path(folder) for folder in self.folders]
+
+    def limited(self, method: Method) -> Method:
+        """Return the method without the operations that it cannot do."""
+        return Limited(method, self.cannot) if self.cannot else method
+
+
+@dataclass(frozen=True)
+class Limited:
+    """A method that is not asked for some operations.
+
+    Attributes:
+        method: that does the others.
+        cannot: operations that are answered with None.
+    """
+
+    method: Method
+    cannot: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Return the method's own name."""
+        return self.method.name
+
+    @property
+    def pipeline(self) -> RegionPipeline | None:
+        """Return the method's pipeline, if it has one."""
+        return getattr(self.method, "pipeline", None)
+
+    def __call__(self, cases: Cases, seed: int) -> Edited | None:
+        """Edit every case as the method does, or return None."""
+        return None if cases.operation in self.cannot else self.method(cases, seed)
 
 
 def _asked(kind: str) -> str:
@@ -60,13 +97,15 @@ def _asked(kind: str) -> str:
 def read_entrants(path: Path) -> list[Entrant]:
     """Read a list of methods, {"name": ..., "kind": ..., "folders": [...]} each, and check that every folder is there and whole.
 
+    A key "cannot" may list operations that a method is not asked for.
+
     Raises:
-        ValueError: if the file is no such list, or names a kind or a key that is unknown, or one name twice.
+        ValueError: if the file is no such list, or names a kind, a key or an operation that is unknown, or one name twice.
         ArtefactError: if a folder is missing or damaged; before anything is loaded.
     """
     try:
         listed = json.loads(path.read_text())
-        entrants = [Entrant(**(entry | {"folders": tuple(entry.get("folders", ()))})) for entry in listed]
+        entrants = [Entrant(**(entry | {key: tuple(entry.get(key, ())) for key in ("folders", "cannot")})) for entry in listed]
     except (OSError, json.JSONDecodeError, TypeError, AttributeError) as error:
         raise ValueError(f'{path}: holds no list of {{"name", "kind", "folders"}} ({error})') from error
     names = [entrant.name for entrant in entrants]
@@ -102,11 +141,11 @@ def load_methods(
     resolutions: dict[str, int] = {}
     for entrant in entrants:
         if not entrant.folders:
-            methods.append(_KINDS[entrant.kind](entrant.name))
+            methods.append(entrant.limited(_KINDS[entrant.kind](entrant.name)))
         for number, folder in enumerate(entrant.paths()):
             name = entrant.name if len(entrant.folders) == 1 else f"{entrant.name}@{number}"
             pipeline = RegionPipeline.from_pretrained(folder, device=device)
-            methods.append(_KINDS[entrant.kind](name, pipeline, num_inference_steps))
+            methods.append(entrant.limited(_KINDS[entrant.kind](name, pipeline, num_inference_steps)))
             parameters[entrant.name] = num_parameters(pipeline)
             resolutions[name] = pipeline.resolution
     if len(set(resolutions.values())) > 1:

@@ -48,11 +48,15 @@ def summarise(values: Float[Tensor, "*k b"], statistic: Statistic = "mean") -> F
     return values.nanquantile(0.5 if statistic == "median" else 0.95, -1)
 
 
-def bootstrap(values: Float[Tensor, " b"], statistic: Statistic = "mean", seed: int = 0) -> Estimate:
+def bootstrap(values: Float[Tensor, "*k b"], statistic: Statistic = "mean", seed: int = 0) -> Estimate:
     """Return a statistic over scenes with its percentile bootstrap interval of 95 %, from 1,000 draws of scenes.
 
+    Of several trained copies the statistic is taken copy by copy, on the same drawn scenes, and then averaged: neither value nor interval
+    is that of scenes whose noise has been averaged away.
+
     Args:
-        values: one a scene; NaN where a scene does not have the figure.
+        values: one a scene, a row for each trained copy if there are several; NaN where a scene does not have the figure. A scene that
+            any copy lacks is left out.
         statistic: what is drawn again and again.
         seed: of the draws.
 
@@ -64,13 +68,16 @@ def bootstrap(values: Float[Tensor, " b"], statistic: Statistic = "mean", seed: 
     return _estimate([values], statistic, seed)
 
 
-def paired_difference(values: Float[Tensor, " b"], others: Float[Tensor, " c"], statistic: Statistic = "mean", seed: int = 0) -> Estimate:
+def paired_difference(
+    values: Float[Tensor, "*k b"], others: Float[Tensor, "*j c"], statistic: Statistic = "mean", seed: int = 0
+) -> Estimate:
     """Return statistic(values) - statistic(others) with its bootstrap interval; every draw takes the same scenes of both.
 
-    A scene that lacks the figure on either side is left out on both.
+    Trained copies are treated as in `bootstrap`; the sides may have different numbers of them. A scene that lacks the figure on either side
+    is left out on both.
 
     Args:
-        values: of one method, a scene each.
+        values: of one method, a scene each, a row for each copy if there are several.
         others: of another method on the same scenes.
         statistic: whose difference is told.
         seed: of the draws.
@@ -78,8 +85,8 @@ def paired_difference(values: Float[Tensor, " b"], others: Float[Tensor, " c"], 
     Raises:
         ValueError: if there is no scene, or the two do not have the same number.
     """
-    if len(values) != len(others):
-        raise ValueError(f"paired_difference got {len(values)} and {len(others)} scenes; give both methods' values on the same scenes")
+    if values.shape[-1] != others.shape[-1]:
+        raise ValueError(f"paired_difference got {values.shape[-1]} and {others.shape[-1]} scenes; give both methods' values on the same scenes")
     return _estimate([values, others], statistic, seed)
 
 
@@ -111,17 +118,18 @@ def noise_floor(values: Float[Tensor, "s b"], statistic: Statistic = "mean") -> 
 
 
 def _estimate(sides: list[Tensor], statistic: Statistic, seed: int) -> Estimate:
-    """Return the statistic of the first side, less that of the second if there is one, with its interval."""
-    stacked = torch.stack(sides).double()
-    if stacked.shape[1] == 0:
+    """Return the copies' mean statistic of the first side, less that of the second if there is one, with its interval."""
+    copies = [side.double().reshape(-1, side.shape[-1]) for side in sides]
+    if copies[0].shape[1] == 0:
         raise ValueError("a bootstrap got no scene; give the values of at least one")
-    stacked = stacked[:, ~stacked.isnan().any(0)]
-    count = stacked.shape[1]
+    known = ~torch.cat(copies).isnan().any(0)
+    count = int(known.sum())
     if count == 0:
         return Estimate(torch.nan, torch.nan, torch.nan)
     drawn = torch.randint(count, (_DRAWS, count), generator=torch.Generator().manual_seed(seed))
-    signs = stacked.new_tensor([1, -1])[: len(sides)]
-    value = signs @ summarise(stacked, statistic)
-    draws = signs @ summarise(stacked[:, drawn], statistic)
+    value, draws = torch.zeros((), dtype=torch.float64), torch.zeros(_DRAWS, dtype=torch.float64)
+    for side, sign in zip(copies, (1, -1), strict=False):
+        value = value + sign * summarise(side[:, known], statistic).mean()
+        draws = draws + sign * summarise(side[:, known][:, drawn], statistic).mean(0)
     tail = (1 - _LEVEL) / 2
     return Estimate(float(value), float(draws.quantile(tail)), float(draws.quantile(1 - tail)))

@@ -167,9 +167,23 @@ def painted_edit(
     after: RegionLatents,
     num_inference_steps: int,
     generator: torch.Generator,
+    asked: Bool[Tensor, "b h w"] | None = None,
 ) -> Edited:
-    """Paint changed latents in their surroundings, and put back the pixels that such a change does not touch."""
+    """Paint changed latents in their surroundings, and put back the pixels that such a change does not touch.
+
+    Args:
+        pipeline: that paints.
+        source: before the edit, in [-1, 1].
+        regions: of the source.
+        before: its latents.
+        after: the changed ones.
+        num_inference_steps: of denoising.
+        generator: of the noise.
+        asked: pixels that may change as well.
+    """
     changed = changed_area(regions, before.to("cpu"), after.to("cpu"))
+    if asked is not None:
+        changed = changed | asked
     context = pipeline.surroundings(source, changed)
     raw = pipeline.decode(after, context=context, num_inference_steps=num_inference_steps, generator=generator).cpu()
     return Edited(raw, composite(source, raw, changed))

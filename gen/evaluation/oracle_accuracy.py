@@ -44,7 +44,7 @@ def oracle_accuracy(
         split: one of `SPLITS`.
         count: of scenes, at least 1.
         resolution: side of the pictures, in pixels.
-        seed: of the scenes; `HELD_OUT_SEED` is never used in training.
+        seed: of the scenes; those of `HELD_OUT_SEED` are never used in training.
 
     Returns:
         Shares in [0, 1], lengths in shares of the width, the yaw's error in degrees (NaN if no object has a visible yaw), and `objects`,

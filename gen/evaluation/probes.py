@@ -32,7 +32,7 @@ class Standard:
     def of(features: Float[Tensor, "m f"]) -> Standard:
         """Measure mean and deviation."""
         deviation = features.std(0, correction=0)
-        return Standard(features.mean(0), torch.where(deviation > 1e-6, deviation, 1))
+        return Standard(features.mean(0), torch.where(deviation > LEAST_DEVIATION, deviation, 1))
 
     def __call__(self, features: Float[Tensor, "m f"]) -> Float[Tensor, "m f"]:
         """Bring features to that scale."""

@@ -57,16 +57,14 @@ def stored_row(path: Path) -> dict[str, dict[str, float | None]]:
 
 
 def compare(row: dict[str, dict[str, float | None]], now: dict[str, dict[str, float | None]]) -> tuple[str, bool]:
-    """Return the table of stored and new figures, and whether every stored one is reproduced."""
+    """Return the table of stored and new figures, and whether all are reproduced; one that the stored row lacks is not."""
     lines = ["| figure | stored | now | noise floor (1 sd) | |", "|---|---|---|---|---|"]
     same = True
     for column in MAIN:
-        if column.text not in row:
-            continue
-        stored, floor = row[column.text]["value"], row[column.text]["noise floor"]
-        assert stored is not None and floor is not None
+        stored, floor = (row.get(column.text, {}).get(name) for name in ("value", "noise floor"))
         value = now.get(column.text, {}).get("value")
-        within = value is not None and abs(value - stored) <= max(2 * floor, _grain(column))
+        measured = stored is not None and floor is not None and value is not None
+        within = measured and abs(value - stored) <= max(2 * floor, _grain(column))
         same &= within
         cells = ["-" if figure is None else value_with_unit(figure, column.unit) for figure in (stored, value, floor)]
         lines.append(f"| {column.text} | " + " | ".join(cells) + f" | {'within' if within else 'DIFFERS'} |")

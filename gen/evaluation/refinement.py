@@ -9,7 +9,7 @@ import torch
 
 from gen.editing.refine import Refinement, refine
 from gen.evaluation.benchmark import run
-from gen.evaluation.cases import Cases
+from gen.evaluation.cases import DEVELOPMENT_SEED, Cases
 from gen.evaluation.methods import Edited, Method, PipelineMethod, applied, batches, joined, painted_edit
 from gen.evaluation.oracle import Oracle
 from gen.evaluation.report import circumstances, sheet, summary, value_with_unit, write_table
@@ -71,7 +71,7 @@ def measure_refinement(pipeline: RegionPipeline, num_scenes: int, settings: Refi
         The table of figures before and after, in Markdown.
     """
     methods: list[Method] = [PipelineMethod(_PLAIN, pipeline), RefinedMethod(_REFINED, pipeline, settings)]
-    results = run(methods, _OPERATIONS, ["simple"], num_scenes, (0,), oracle, pipeline.resolution)
+    results = run(methods, _OPERATIONS, ["simple"], num_scenes, (0,), oracle, pipeline.resolution, scene_seed=DEVELOPMENT_SEED)
     told = summary(results)["simple"]
     table = _table(told)
     facts = results.facts | vars(settings) | circumstances(pipeline.device)

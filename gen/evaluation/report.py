@@ -21,6 +21,11 @@ from gen.evaluation.scores import FIGURES
 from image_utils import convert, grid, io
 
 _SHEET_SCENES = 3
+_NOTES = (
+    "One global latent cannot edit: it paints the source as it knows it, whatever is asked. The mixed look of copy-paste fades one picture "
+    "into another pixel by pixel, with the object in the same place in both, which is nearly the truth by construction. All methods that "
+    "denoise take the same number of steps."
+)
 
 
 def short_table(results: Results, split: str, columns: Sequence[Column] = MAIN) -> str:
@@ -46,7 +51,7 @@ def short_table(results: Results, split: str, columns: Sequence[Column] = MAIN) 
 def long_table(results: Results, split: str, operation: str) -> str:
     """Return all figures of one operation: a row for each, a column for each method, with the interval of 95 % over scenes.
 
-    Of a method with several copies every scene's mean over the copies is taken first.
+    Of a method with several copies the statistic is taken copy by copy, in every draw of scenes, and then averaged.
     """
     groups = [group for group in results.groups() if results.copies(split, operation, group)]
     lines = ["| figure | range | better | " + " | ".join(groups) + " |", "|---" * (len(groups) + 3) + "|"]
@@ -64,7 +69,7 @@ def long_table(results: Results, split: str, operation: str) -> str:
 def difference_table(results: Results, split: str, columns: Sequence[Column] = MAIN) -> str:
     """Return by how much the first method differs from each other, on the same scenes, with intervals of 95 %.
 
-    Of a method with several copies every scene's mean over the copies is taken first.
+    Of a method with several copies the statistic is taken copy by copy, in every draw of scenes, and then averaged.
     """
     ours, *others = [group for group in results.groups() if group != TRUTH]
     lines = [f"| {ours} minus | " + " | ".join(_header(columns)) + " |", "|---" * (len(columns) + 1) + "|"]
@@ -80,8 +85,7 @@ def _difference(results: Results, split: str, ours: str, other: str, column: Col
     own = own_accuracy(results, split, column)
     if own is None or not all(sides):
         return "-"
-    first, second = (torch.stack(side).mean(0) for side in sides)
-    found = paired_difference(first, second, column.statistic)
+    found = paired_difference(*(torch.stack(side) for side in sides), statistic=column.statistic)
     return _interval_text(found.value / own, found.low / own, found.high / own, column.unit, signed=True)
 
 
@@ -116,7 +120,7 @@ def _details(results: Results) -> dict:
     for split, group, column in _measured(results):
         found = figure_of(results, split, group, column)
         if found is not None:
-            interval = bootstrap(torch.stack(column_values(results, split, group, column)).mean(0), column.statistic)
+            interval = bootstrap(torch.stack(column_values(results, split, group, column)), column.statistic)
             details.setdefault(split, {}).setdefault(group, {}).setdefault(column.operation, {})[column.figure] = {
                 "value": found.mean,
                 "deviation over copies": found.deviation,
@@ -166,9 +170,10 @@ def write_report(folder: Path, results: Results, name: str = "benchmark") -> str
         results: of `run`.
         name: of the files.
     """
+    results.save(folder / f"{name}_scenes.json")  # first of all: it took hours
     first, ours = next(iter(results.values)), next(iter(results.groups()))
     targets = {group: check_targets(results, first, group) for group in dict.fromkeys((ours, SHIPPED)) if group in results.groups()}
-    parts = []
+    parts = [_NOTES]
     for split, operations in results.values.items():
         tables = [MAIN, *([OTHERS] if any(column.operation in operations for column in OTHERS) else [])]
         parts += [f"## Scenes: {split}", *(short_table(results, split, columns) for columns in tables)]
@@ -176,7 +181,7 @@ def write_report(folder: Path, results: Results, name: str = "benchmark") -> str
             parts += [f"### {ours} minus the others, with intervals of 95 % over scenes"]
             parts += [difference_table(results, split, columns) for columns in tables]
         if split == first:
-            parts += [text for group, rows in targets.items() for text in (f"### Targets, {group}", target_table(rows))]
+            parts += [text for group, rows in targets.items() for text in (f"### Targets, {group}, scenes: {split}", target_table(rows))]
         for operation in operations:
             parts += [f"### {operation}", long_table(results, split, operation)]
     table = "\n\n".join(parts)
@@ -187,7 +192,6 @@ def write_report(folder: Path, results: Results, name: str = "benchmark") -> str
         "quick": {group: quick_row(results, group) for group in results.groups()},
     }
     write_table(folder, name, values, table, results.facts)
-    results.save(folder / f"{name}_scenes.json")
     if results.pictures:
         io.save_image(sheet(results), folder / f"{name}.png")
     return table
@@ -252,7 +256,7 @@ def _with_spread(figure: Spread, unit: str) -> str:
 def _with_interval(copies: list[Tensor], statistic: Statistic, unit: str) -> str:
     if not copies:
         return "-"
-    found = bootstrap(torch.stack(copies).mean(0), statistic)
+    found = bootstrap(torch.stack(copies), statistic)
     return "-" if math.isnan(found.value) else _interval_text(found.value, found.low, found.high, unit)
 
 

@@ -90,7 +90,14 @@ def score(edited: Edited, cases: Cases, oracle: Oracle | None = None) -> dict[st
         edited: the method's pictures.
         cases: what was asked, and the truth.
         oracle: reads identity and rotation; None leaves its figures out.
+
+    Raises:
+        ValueError: if a picture has a pixel that is not finite.
     """
+    for name in ("raw", "composited"):
+        broken = int((~getattr(edited, name).isfinite()).flatten(1).any(1).sum())
+        if broken:
+            raise ValueError(f"{cases.operation}: {broken} of {len(cases.plans)} {name} pictures have pixels that are not finite; mend the method")
     truth, composited, raw = cases.truth, edited.composited, edited.raw
     figures = {"psnr": psnr(composited, truth), "ssim": ssim(composited, truth)}
     if cases.operation == "no_op":
@@ -182,7 +189,8 @@ def monotone(attributes: Float[Tensor, "k b"]) -> Float[Tensor, " b"]:
     """Return 1 for the scenes whose attribute never falls and rises in all, 0 for the others.
 
     It may fall by at most 0.02 from one weight to the next, and has to end at least 0.5 above its beginning: a picture that never changes
-    does not fall either.
+    does not fall either. A jump from one end to the other is monotone as well; what lies between is told by the figure beside this one,
+    the object's PSNR at the middle weight against the exact render of the mixture.
 
     Args:
         attributes: of k rising weights, in [0, 1] on true renders; NaN, where there was nothing to measure, is not monotone.

@@ -17,7 +17,7 @@ OPERATIONS = ("move", "remove", "rotate", "resize", "recolour", "swap", "insert"
 
 _TRIES = 60
 _LEAST_MOVE = 0.15  # of the picture's width
-_LEAST_TURN = 30  # degrees, after taking the shape's symmetry into account
+_LEAST_TURN = 30  # degrees, given the shape's symmetry; a texture is taken to have none, though a half turn may show the same
 
 
 @dataclass(frozen=True)
