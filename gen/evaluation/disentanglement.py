@@ -73,7 +73,7 @@ def dci(train: TokenSet, test: TokenSet, factors: tuple[str, ...] = FACTORS, see
         ValueError: if a factor is constant in `train` or in `test`, or the code is the same for all objects of `train`.
     """
     if not bool((train.features.std(0, correction=0) > LEAST_DEVIATION).any()):
-        raise ValueError(f"the code is the same for all {len(train.features)} objects: the tokens have collapsed, so DCI tells nothing of them")
+        raise ValueError(f"the code is the same for all {len(train.features)} objects: the tokens have collapsed; train others")
     columns, figures = [], {}
     for name in factors:
         y, z = _targets(train, name, train), _targets(train, name, test)

@@ -86,7 +86,8 @@ def paired_difference(
         ValueError: if there is no scene, or the two do not have the same number.
     """
     if values.shape[-1] != others.shape[-1]:
-        raise ValueError(f"paired_difference got {values.shape[-1]} and {others.shape[-1]} scenes; give both methods' values on the same scenes")
+        counts = f"{values.shape[-1]} and {others.shape[-1]}"
+        raise ValueError(f"paired_difference got {counts} scenes; give both methods' values on the same scenes")
     return _estimate([values, others], statistic, seed)
 
 
@@ -119,7 +120,7 @@ def noise_floor(values: Float[Tensor, "s b"], statistic: Statistic = "mean") -> 
 
 def _estimate(sides: list[Tensor], statistic: Statistic, seed: int) -> Estimate:
     """Return the copies' mean statistic of the first side, less that of the second if there is one, with its interval."""
-    copies = [side.double().reshape(-1, side.shape[-1]) for side in sides]
+    copies = [side.double().reshape(side.shape[:-1].numel(), -1) for side in sides]
     if copies[0].shape[1] == 0:
         raise ValueError("a bootstrap got no scene; give the values of at least one")
     known = ~torch.cat(copies).isnan().any(0)

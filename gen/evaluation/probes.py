@@ -14,6 +14,7 @@ from gen.evaluation.tokens import TokenSet
 
 CLASSES = ("shape", "colour", "material")
 QUANTITIES = ("size", "width", "height", "x", "y")
+LEAST_DEVIATION = 1e-6  # of a feature that is not constant
 
 _PENALTIES = (1.0, 0.1, 0.01, 0.001, 0.0001)  # of the squared weights, on standardised features; the strongest first
 _VALIDATION_SHARE = 0.2

@@ -63,8 +63,7 @@ def compare(row: dict[str, dict[str, float | None]], now: dict[str, dict[str, fl
     for column in MAIN:
         stored, floor = (row.get(column.text, {}).get(name) for name in ("value", "noise floor"))
         value = now.get(column.text, {}).get("value")
-        measured = stored is not None and floor is not None and value is not None
-        within = measured and abs(value - stored) <= max(2 * floor, _grain(column))
+        within = stored is not None and floor is not None and value is not None and abs(value - stored) <= max(2 * floor, _grain(column))
         same &= within
         cells = ["-" if figure is None else value_with_unit(figure, column.unit) for figure in (stored, value, floor)]
         lines.append(f"| {column.text} | " + " | ".join(cells) + f" | {'within' if within else 'DIFFERS'} |")

@@ -85,7 +85,8 @@ def _difference(results: Results, split: str, ours: str, other: str, column: Col
     own = own_accuracy(results, split, column)
     if own is None or not all(sides):
         return "-"
-    found = paired_difference(*(torch.stack(side) for side in sides), statistic=column.statistic)
+    first, second = (torch.stack(side) for side in sides)
+    found = paired_difference(first, second, column.statistic)
     return _interval_text(found.value / own, found.low / own, found.high / own, column.unit, signed=True)
 
 

@@ -97,7 +97,8 @@ def score(edited: Edited, cases: Cases, oracle: Oracle | None = None) -> dict[st
     for name in ("raw", "composited"):
         broken = int((~getattr(edited, name).isfinite()).flatten(1).any(1).sum())
         if broken:
-            raise ValueError(f"{cases.operation}: {broken} of {len(cases.plans)} {name} pictures have pixels that are not finite; mend the method")
+            share = f"{broken} of {len(cases.plans)} {name} pictures"
+            raise ValueError(f"{cases.operation}: {share} have pixels that are not finite; mend the method")
     truth, composited, raw = cases.truth, edited.composited, edited.raw
     figures = {"psnr": psnr(composited, truth), "ssim": ssim(composited, truth)}
     if cases.operation == "no_op":

@@ -118,6 +118,15 @@ def test_superpixels_edit_near_the_object_only_and_repeatably(pipeline, cases, o
         assert 0.2 < float(kept.float().mean()) < 0.999
 
 
+def test_superpixels_may_paint_the_shadow_on_the_floor(pipeline, cases):
+    """Every element of the floor that is not edited would keep its pixels otherwise."""
+    chosen = cases["move"]
+    edited = SuperpixelElements("elements", pipeline, 2)(chosen, 0)
+    area = asked_area(chosen)
+    inner = ~torch.nn.functional.max_pool2d((~area).float(), 3, stride=1, padding=1).bool()
+    assert (edited.composited != chosen.source).any(1)[inner].float().mean() > 0.99
+
+
 def test_superpixels_of_two_pictures_do_not_correspond(pipeline, cases):
     assert SuperpixelElements("elements", pipeline)(cases["interpolate_look"], 0) is None
 

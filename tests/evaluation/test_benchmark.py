@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,11 +12,12 @@ import torch
 from gen.artefact import ArtefactError
 from gen.evaluation.baselines import CopyPaste
 from gen.evaluation.benchmark import TRUTH, UNEDITED, Reference, Results, group_of, run
-from gen.evaluation.cases import Cases
+from gen.evaluation.cases import Cases, build_cases
 from gen.evaluation.entrants import load_methods, read_entrants
 from gen.evaluation.evaluation import compare_methods
 from gen.evaluation.methods import Edited, PipelineMethod
 from gen.evaluation.oracle import Oracle
+from gen.evaluation.report import write_report
 from gen.models.tiny import tiny_pipeline
 
 OPERATIONS = ("no_op", "move", "remove", "interpolate_frame")
@@ -105,7 +107,37 @@ def test_runs_are_joined_method_by_method(results):
         few.joined(Results(more.facts | {"scenes": 4}, {}))
 
 
+def test_a_joined_report_is_in_order_and_tells_of_both_runs(results, tmp_path):
+    """Splits that are run first, and on another day, come behind the ones that are trained on."""
+    move, no_op = results.values["simple"]["move"], results.values["simple"]["no_op"]
+    others = Results(
+        results.facts | {"date": "2000-01-01", "hardware": "a"}, {"five_objects": {"move": move}, "unseen_pairs": {"move": move}}
+    )
+    simple = Results(
+        results.facts | {"date": "2000-01-02", "hardware": "a", "sampling seeds": [0]}, {"simple": {"move": move, "no_op": no_op}}
+    )
+    both = others.joined(simple)
+    assert list(both.values) == ["simple", "unseen_pairs", "five_objects"] and list(both.values["simple"]) == ["no_op", "move"]
+    assert (both.facts["date"], both.facts["hardware"]) == ("2000-01-01; 2000-01-02", "a")
+    assert both.facts["sampling seeds"] == "[0, 1]; [0]" and both.joined(Results(simple.facts, {})).facts["date"] == both.facts["date"]
+    text = write_report(tmp_path, both)
+    assert text.index("## Scenes: simple") < text.index("### Targets, ours, scenes: simple") < text.index("## Scenes: unseen_pairs")
+
+
+def test_methods_stay_in_the_order_given(results):
+    """The first method cannot remove; the second run's methods come behind."""
+    remove = Results(
+        results.facts | {"methods": ["ours", "tiny"]}, {"simple": {"remove": {"tiny": results.values["simple"]["remove"]["tiny"]}}}
+    )
+    move = Results(results.facts | {"methods": ["copy-paste"]}, {"simple": {"move": results.values["simple"]["move"]}})
+    assert results.facts["methods"] == ["ours", "tiny", "copy-paste"]
+    assert remove.groups() == ["tiny", TRUTH, UNEDITED]
+    assert remove.joined(move).groups() == ["ours", "tiny", "copy-paste", TRUTH, UNEDITED]
+
+
 def test_a_file_that_holds_something_else_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="holds no results"):
+        Results.load(tmp_path / "nowhere.json")
     (tmp_path / "results.json").write_text('{"figures": {}}')
     with pytest.raises(ValueError, match="holds no results"):
         Results.load(tmp_path / "results.json")
@@ -134,6 +166,7 @@ def entries(tmp_path, text: str):
         ('[{"name": "a", "kind": "pipeline", "folder": "x"}]', "holds no list"),
         ('[{"name": "a", "kind": "pipeline"}]', "give one for each trained copy"),
         ('[{"name": "a", "kind": "copy_paste", "folders": ["x"]}]', "not trained"),
+        ('[{"name": "a", "kind": "copy_paste", "cannot": ["fly"]}]', "unknown operation 'fly'"),
         ('[{"name": "a@1", "kind": "copy_paste"}]', "leave it out"),
         ('[{"name": "a", "kind": "copy_paste"}, {"name": "a", "kind": "copy_paste"}]', "listed 2 times"),
     ],
@@ -158,6 +191,23 @@ def test_copies_get_a_number_and_their_parameters_are_counted(tmp_path):
     methods, parameters = load_methods(listed, 2)
     assert [method.name for method in methods] == ["a@0", "a@1", "copy-paste"]
     assert parameters == {"a": sum(p.numel() for part in tiny_pipeline(32, 6).modules() for p in part.parameters())}
+
+
+def test_a_method_is_not_asked_for_what_it_cannot_do(tmp_path):
+    tiny_pipeline(32, 6).save_pretrained(tmp_path / "0")
+    folders = json.dumps([str(tmp_path / "0")])
+    listed = entries(tmp_path, f'[{{"name": "a", "kind": "pipeline", "folders": {folders}, "cannot": ["reconstruct"]}}]')
+    (method,), _ = load_methods(listed, 2)
+    assert method.name == "a" and method.pipeline.resolution == 32
+    assert method(build_cases("reconstruct", 1, 32, 6), 0) is None and method(build_cases("no_op", 1, 32, 6), 0) is not None
+
+
+def test_the_list_that_is_benchmarked_is_read(tmp_path, monkeypatch):
+    """Only its folders are missing, where nobody has trained them."""
+    listed = Path("scripts/benchmark_methods.json").resolve()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArtefactError, match="train it first"):
+        read_entrants(listed)
 
 
 def test_unknown_operations_and_splits_are_refused_before_any_work(tmp_path):

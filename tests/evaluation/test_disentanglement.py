@@ -88,6 +88,8 @@ def test_what_cannot_be_scored_is_refused(factors):
     for importance in (torch.zeros(3, 3), torch.ones(1, 3), torch.ones(3, 1), -torch.eye(3)):
         with pytest.raises(ValueError, match="DCI needs"):
             dci_scores(importance)
+    with pytest.raises(ValueError, match="same for all 400 objects"):
+        scores(torch.ones(600, 4), factors)
     flat = factors.clone()
     flat[:, 2] = 1.0
     with pytest.raises(ValueError, match="factor c is constant"):

@@ -56,6 +56,30 @@ def test_a_method_does_not_differ_from_itself_and_a_difference_changes_sign_with
     assert one.value == -two.value and one.low == pytest.approx(-two.high) and one.high == pytest.approx(-two.low)
 
 
+def test_of_several_copies_the_statistic_is_taken_before_the_mean():
+    """Each copy fails on another scene: every median is 0, while that of the scenes' means would be 3."""
+    copies = torch.tensor([[9.0, 0, 0, 0, 0], [0, 9, 0, 0, 0], [0, 0, 9, 0, 0]])
+    copies = copies.repeat(1, 20)
+    estimate = bootstrap(copies, "median")
+    assert (estimate.value, estimate.low, estimate.high) == (0, 0, 0)
+    assert bootstrap(copies).value == pytest.approx(1.8)
+
+
+def test_three_copies_against_one_of_the_same_kind_do_not_differ():
+    """The 95th percentile of |noise| is 1.96 for one copy and for each of three; of means over three it would be smaller."""
+    noise = torch.randn(4, 400, generator=torch.Generator().manual_seed(7)).abs()
+    difference = paired_difference(noise[:3], noise[3], "95th percentile")
+    assert difference.low < 0 < difference.high and abs(difference.value) < 0.2
+    of_means = paired_difference(noise[:3].mean(0), noise[3], "95th percentile")
+    assert of_means.high < -0.1
+
+
+def test_copies_that_agree_are_as_sure_as_one():
+    values = torch.randn(50, generator=torch.Generator().manual_seed(8))
+    assert bootstrap(values.expand(3, -1), "median").low == pytest.approx(bootstrap(values, "median").low)
+    assert bootstrap(values.expand(3, -1), "median").high == pytest.approx(bootstrap(values, "median").high)
+
+
 def test_scenes_without_the_figure_are_left_out_on_both_sides():
     values, others = torch.tensor([1.0, torch.nan, 3.0, 100.0]), torch.tensor([0.0, 50.0, 2.0, torch.nan])
     difference = paired_difference(values, others)

@@ -109,6 +109,17 @@ def test_raw_and_composited_pictures_are_not_mistaken_for_each_other(cases):
     assert (found["drift_raw_psnr"] == 100).all() and (found["identical"] == 0).any()
 
 
+def test_pictures_that_are_not_finite_are_refused(cases):
+    move = cases["move"]
+    broken = move.truth.clone()
+    broken[:2, 0, 3, 4] = math.nan
+    broken[2, 1, 0, 0] = math.inf
+    with pytest.raises(ValueError, match=f"move: 3 of {COUNT} raw pictures"):
+        score(Edited(broken, move.truth), move)
+    with pytest.raises(ValueError, match=f"move: 3 of {COUNT} composited pictures"):
+        score(Edited(move.truth, broken), move)
+
+
 def test_identity_is_the_mean_of_three_and_a_wrong_truth_lowers_it(cases, oracle):
     """An untrained oracle names one thing for all: right as often as that is the truth."""
     move = cases["move"]
@@ -133,6 +144,7 @@ def test_two_edited_objects_count_half_each(cases, oracle):
     [
         ([0.0, 0.2, 0.5, 0.8, 1.0], 1),
         ([0.0, 0.5, 0.49, 0.8, 1.0], 1),  # within the tolerance
+        ([0.0, 0.0, 0.0, 1.0, 1.0], 1),  # a jump
         ([0.0, 0.5, 0.4, 0.8, 1.0], 0),
         ([0.0, 0.0, 0.0, 0.0, 0.0], 0),  # never falls, never arrives
         ([1.0, 0.8, 0.5, 0.2, 0.0], 0),
