@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-MOST_MEGABYTES = 12
+MOST_MEGABYTES = 12.5
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -163,6 +163,23 @@ def sheet(results: Results, groups: list[str] | None = None, scenes: int = _SHEE
     return grid.image_grid(rows, row_labels=labels, column_labels=["source", "truth", *shown], scale=2)
 
 
+def single_sheet(results: Results, scenes: int = _SHEET_SCENES + 1) -> Image.Image:
+    """Draw the edits of the only method: rows are scenes, columns the source, the truth and the picture of every operation but no-op.
+
+    Args:
+        results: of `run`, with their pictures.
+        scenes: of every operation.
+    """
+    columns, labels = [], []
+    for operation, pictures in results.pictures.items():
+        if operation != "no_op":
+            shown = ["source", results.groups()[0]] if operation == "reconstruct" else ["source", "truth", results.groups()[0]]
+            columns += [pictures[name] for name in shown]
+            labels += [operation if name not in ("source", "truth") else name for name in shown]
+    rows = [[convert.to_pil(column[number]) for column in columns] for number in range(min(scenes, len(columns[0])))]
+    return grid.image_grid(rows, column_labels=labels, scale=2)
+
+
 def write_report(folder: Path, results: Results, name: str = "benchmark") -> str:
     """Write `name`.json, `name`.md, `name`.png and every scene's figures as `name`_scenes.json into `folder`; return the Markdown.
 
@@ -205,7 +222,7 @@ def write_single_report(folder: Path, results: Results) -> dict[str, dict[str, f
     write_table(
         folder, "figures", {"figures": told[ours], TRUTH: told[TRUTH], UNEDITED: told[UNEDITED]}, single_table(results), results.facts
     )
-    io.save_image(sheet(results), folder / "edits.png")
+    io.save_image(single_sheet(results), folder / "edits.png")
     return told[ours]
 
 
