@@ -75,3 +75,19 @@ def test_bash_blocks_name_files_that_exist(repository):
     for block in re.findall(r"```bash\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL):
         for name in re.findall(r"(?:^|\s)((?:scripts/)\w+(?:\.py)?|train\.py)\b", block):
             assert (repository / name).exists(), f"README runs {name}"
+
+
+def rows_of(text: str) -> list[list[str]]:
+    """Return the cells of the first Markdown table in a text, without its rule."""
+    lines = re.search(r"(?:^\|.*\|\n)+", text, re.MULTILINE).group(0).splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if not set(line) <= set("|- ")]
+
+
+def test_the_figures_are_the_benchmarks(repository):
+    """Every cell of the README's table stands in the same column and row of the table that scripts/benchmark.py wrote."""
+    shown = rows_of(README.read_text(encoding="utf-8").split("<!-- benchmark -->")[1])
+    header, *rows = rows_of((repository / "docs" / "results" / "benchmark" / "benchmark.md").read_text(encoding="utf-8"))
+    measured = {row[0]: dict(zip(header, row, strict=True)) for row in rows}
+    assert {"ours", "shipped", "token-only", "channel concatenation", "copy-paste"} <= {row[0] for row in shown}
+    for row in shown[1:]:
+        assert [measured[row[0]][column] for column in shown[0]] == row
