@@ -73,7 +73,7 @@ def test_links_lead_to_files_of_the_repository(repository):
 def test_bash_blocks_name_files_that_exist(repository):
     """Commands too long to execute here must at least start something that is there."""
     for block in re.findall(r"```bash\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL):
-        for name in re.findall(r"(?:^|\s)((?:scripts/)\w+(?:\.py)?|train\.py)\b", block):
+        for name in re.findall(r"(?:^|\s)((?:scripts/)\w+(?:\.\w+)?|train\.py)\b", block):
             assert (repository / name).exists(), f"README runs {name}"
 
 

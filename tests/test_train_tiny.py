@@ -78,8 +78,8 @@ def test_the_documented_command_runs_and_the_same_command_again_rests(tmp_path, 
 EVERYTHING_RANDOM = (
     "model.decoder_tuning.parts=lora", "model.controlnet=true", "dataset.control=edges", "model/conditioner/layers=own_tokens",
     "model.layer_dropout=0.3", "model/heads=rotation_and_turn", "model.heads.heads.rotation.kind=six_d_diffusion",
-    "model.loss_weights.rotation=0.1", "dataset.view_probability=0.5", "dataset.depth_probability=0.5", "dataset.yaw_probability=0.5",
-    "model.backbone_tuning.first_step=3",
+    "model.loss_weights.rotation=0.1", "dataset.twin_probability=0.5", "dataset.view_probability=0.5", "dataset.depth_probability=0.5",
+    "dataset.yaw_probability=0.5", "model.backbone_tuning.first_step=3",
 )  # fmt: skip
 
 

@@ -10,7 +10,9 @@ from gen.artefact import write_text
 
 CONFIG, METRICS = "config.json", "metrics.jsonl"
 # These, and what lies below them, do not change the weights.
-MAY_CHANGE = ("trainer.log_with", "trainer.eval_every_n_steps", "dataset.num_workers", "evaluation", "tags")
+MAY_CHANGE = (
+    "trainer.log_with", "trainer.eval_every_n_steps", "dataset.num_workers", "evaluation", "tags", "model.loss_weights.max_train_steps",
+)  # fmt: skip
 MAY_CHANGE_IF_CONSTANT = "trainer.max_train_steps"  # a decaying learning rate depends on it, a constant one does not
 
 

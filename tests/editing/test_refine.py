@@ -11,6 +11,7 @@ from gen.editing.plan import Copy, EditPlan, Move
 from gen.editing.preserve import changed_area
 from gen.editing.refine import Refinement, refine
 from gen.models.pipeline import RegionPipeline, shipped_folder
+from gen.models.tiny import tiny_pipeline
 from gen.regions import Regions, concatenate
 from gen.scenes import render, sample_scene
 
@@ -28,18 +29,30 @@ def error(pipeline, pixel_values, latents) -> float:
     return float((painted - pixel_values).square().mean())
 
 
-@pytest.mark.parametrize("new_regions", [0, 2])
-def test_refined_tokens_paint_the_picture_better(scene, new_regions):
+def test_refined_tokens_paint_the_picture_better(scene):
     pipeline, pixel_values, regions, latents = scene
     weights = {name: value.clone() for part in pipeline.modules() for name, value in part.state_dict().items()}
-    refined = refine(pipeline, pixel_values, latents, Refinement(num_steps=25, num_new_regions=new_regions))
+    refined = refine(pipeline, pixel_values, latents, Refinement(num_steps=25))
     assert error(pipeline, pixel_values, refined) < 0.85 * error(pipeline, pixel_values, latents)
-    assert refined.tokens.shape[1] == latents.tokens.shape[1] + new_regions and not refined.tokens.requires_grad
+    assert refined.tokens.shape[1] == latents.tokens.shape[1] and not refined.tokens.requires_grad
     after = {name: value for part in pipeline.modules() for name, value in part.state_dict().items()}
     assert all(torch.equal(value, after[name]) for name, value in weights.items())
     assert all(parameter.grad is None and parameter.requires_grad for parameter in pipeline.conditioner.parameters())
     moved = operations.move(refined, 1, 0.1, 0.0)
     assert torch.equal(changed_area(regions, refined, moved), changed_area(regions, latents, operations.move(latents, 1, 0.1, 0.0)))
+
+
+def test_new_regions_hold_more_where_no_layout_of_sprites_would_be_hidden(scene):
+    shipped, pixel_values, _, latents = scene
+    with pytest.raises(ValueError, match="num_new_regions=2.*sprites"):
+        refine(shipped, pixel_values, latents, Refinement(num_steps=1, num_new_regions=2))
+    pipeline = tiny_pipeline(32, 6)
+    rendering = render([sample_scene(0, 0, "simple")], 32)
+    regions = Regions.from_label_map(rendering.label_map, 6)
+    before = pipeline.encode(rendering.pixel_values, regions)
+    refined = refine(pipeline, rendering.pixel_values, before, Refinement(num_steps=25, num_new_regions=2))
+    assert refined.tokens.shape[1] == before.tokens.shape[1] + 2 and refined.valid[:, -2:].all()
+    assert error(pipeline, rendering.pixel_values, refined) < error(pipeline, rendering.pixel_values, before)
 
 
 def test_a_picture_is_refined_as_if_it_were_alone(scene):

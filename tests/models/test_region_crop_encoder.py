@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from gen.models.component import load_weights
 from gen.models.image_backbone import ConvBackbone
 from gen.models.region_crop_encoder import RegionCropEncoder, crop_regions
 from gen.regions import Regions
@@ -70,6 +74,12 @@ def test_a_crop_is_the_regions_box():
     torch.testing.assert_close(crops[1, :3], pixels[0, :, 24:40, 8:24])
     assert crops[1, 3].eq(1).all()
     assert crops[0, :3, 6:10, 2:6].abs().max() == 0  # the background's crop has a hole where the object is
+
+
+def test_the_shipped_weights_fit():
+    folder = Path(__file__).parents[2] / "gen/weights/scenes64/region_encoder"
+    state = load_file(folder / "diffusion_pytorch_model.safetensors")
+    load_weights(RegionCropEncoder(ConvBackbone(128, 1), 16, 128), state, folder)
 
 
 @pytest.mark.parametrize(
