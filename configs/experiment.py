@@ -34,7 +34,7 @@ def layered_recipe(draft_steps: int) -> dict[str, Any]:
     """Return this project's own recipe: regions encoded alone, laid out as sprites, and a decoder that paints what such a draft lacks.
 
     Args:
-        draft_steps: global steps in which only the draft is learned, at a fifth of the price.
+        draft_steps: global steps in which only the draft is learned, at a third to a half of the price.
 
     Source: docs/log.md says what was tried, what it cost and what it gave.
     """

@@ -10,8 +10,10 @@ import torch.nn.functional as F
 
 from gen.editing import operations
 from gen.losses import LossWeights
+from gen.models.conditioner import Conditioner
 from gen.models.erasing import ContextErasing
 from gen.models.image_backbone import ConvBackbone
+from gen.models.pose_embedding import PoseFiLM
 from gen.models.region_crop_encoder import RegionCropEncoder
 from gen.models.source_context import SourceContext
 from gen.models.sprite_layout import SpriteLayout
@@ -89,9 +91,6 @@ def test_a_turn_changes_the_sprite():
 def model(**changes):
     torch.manual_seed(0)
     encoder = RegionCropEncoder(ConvBackbone(WIDTH, 1), 4, WIDTH, crop_size=16)
-    from gen.models.conditioner import Conditioner
-    from gen.models.pose_embedding import PoseFiLM
-
     conditioner = Conditioner(4, WIDTH, pose=PoseFiLM(WIDTH), layout=SpriteLayout(4, WIDTH, **changes.pop("layout", {})))
     return tiny_region_diffusion(region_encoder=encoder, conditioner=conditioner, draft=True, **changes)
 
