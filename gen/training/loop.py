@@ -63,7 +63,8 @@ def fit(trainer: Trainer, model: Trainable, dataset: DataSource, *, folder: Path
                 state.model.compile()
             prepared, optimizer = accelerator.prepare(state.model, state.optimizer)
             step = _Step(trainer, dataset, accelerator, prepared, optimizer, state, folder, accumulation, stop)
-            with closing(Tracking(accelerator, folder, config, state.global_step, trainer.max_train_steps)) as tracking:
+            tracking = Tracking(accelerator, folder, config, state.global_step, trainer.max_train_steps)
+            with closing(step), closing(tracking):
                 _train(step, checkpoints, tracking, validation_batch)
 
 
@@ -173,6 +174,11 @@ class _Step:
         self.state.true_step += self.accumulation
         self.state.position += self.state.effective_batch
         return metrics, waited_seconds
+
+    def close(self) -> None:
+        """End the loader's processes now: at the program's end they would be waited for."""
+        if hasattr(self.batches, "close"):
+            self.batches.close()
 
     def _accumulate_gradients(self) -> tuple[dict[str, torch.Tensor], list[int], float]:
         """Run this process's forwards and backwards; return its mean loss terms, its samples' seeds, and the seconds waited for data."""
