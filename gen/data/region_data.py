@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -141,7 +142,7 @@ class RegionData:
         positions = _Positions(start + rank * self.train_batch_size, step, self.train_batch_size)
         loader = DataLoader(
             _Stream(self, seed), sampler=positions, batch_size=None, num_workers=self.num_workers,
-            prefetch_factor=4 if self.num_workers else None, worker_init_fn=_one_thread,
+            prefetch_factor=4 if self.num_workers else None, worker_init_fn=_begin_worker,
         )  # fmt: skip
         yield from loader
 
@@ -303,5 +304,7 @@ def _stack_cameras(cameras: list[Tensor | None]) -> Float[Tensor, "b 12"]:
     return torch.stack([torch.eye(3, 4).flatten() if camera is None else camera for camera in cameras])
 
 
-def _one_thread(worker: int) -> None:
+def _begin_worker(worker: int) -> None:
     torch.set_num_threads(1)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):  # schedulers signal every process of a job;
+        signal.signal(number, signal.SIG_IGN)  # the one that trains still needs batches until its step is done

@@ -19,65 +19,85 @@ from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from torch import nn
 
-from gen.artefact import ArtefactError, verify_folder, write_folder, write_text
+from gen.artefact import ArtefactError, naming_a_full_disk, verify_folder, write_folder, write_text
 from gen.training.checkpoint import Checkpoints
+from gen.training.interruption import Interrupted, StopRequest
 from gen.training.preview import save_previews
-from gen.training.run_folder import drop_metrics_after, record_config, refuse_another_config
+from gen.training.run_folder import RunRecord, record_end, refuse_another_config
 from gen.training.state import TrainState, seed_of, trained_parameters
 from gen.training.tracking import Stopwatch, Tracking
-from gen.training.trainer import Batch, DataSource, Trainable, Trainer
+from gen.training.trainer import Batch, DataSource, Trainable, Trainer, TrainerError
 
 logger = logging.getLogger(__name__)
 
 
 def fit(trainer: Trainer, model: Trainable, dataset: DataSource, *, folder: Path, config: dict[str, Any], seed: int) -> None:
     """Do what `Trainer.fit` says."""
-    kinds = [DistributedDataParallelKwargs(find_unused_parameters=True)]  # a dropped condition leaves its parameters without a gradient
-    accelerator = Accelerator(mixed_precision=trainer.mixed_precision, log_with=trainer.log_with, project_dir=folder, kwargs_handlers=kinds)
-    logging.getLogger("gen").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
-    refuse_another_config(folder, config)
-    state = _initial_state(trainer, model, dataset, accelerator, seed)
-    checkpoints = Checkpoints(folder / "state", trainer.checkpoints_total_limit)
-    checkpoints.load_newest(state)
-    if state.global_step >= trainer.max_train_steps:
-        logger.info("%s: finished, %d of %d steps are done", folder, state.global_step, trainer.max_train_steps)
-        if accelerator.is_main_process:
-            _export_if_missing(state, folder)
+    with StopRequest() as stop, naming_a_full_disk(folder):
+        kinds = [DistributedDataParallelKwargs(find_unused_parameters=True)]  # a dropped condition leaves its parameters without a gradient
+        accelerator = Accelerator(
+            mixed_precision=trainer.mixed_precision, log_with=trainer.log_with, project_dir=folder, kwargs_handlers=kinds
+        )
+        logging.getLogger("gen").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
+        refuse_another_config(folder, config)
+        state = _initial_state(trainer, model, dataset, accelerator, seed)
+        checkpoints = Checkpoints(folder / "state", trainer.checkpoints_total_limit, trainer.keep_checkpoints_every_n_steps)
+        checkpoints.load_newest(state)
+        if state.global_step >= trainer.max_train_steps:
+            logger.info("%s: finished, %d of %d steps are done", folder, state.global_step, trainer.max_train_steps)
+            if accelerator.is_main_process:
+                _export_if_missing(state, folder)
+                record_end(folder, "trained", state.global_step)
+            accelerator.wait_for_everyone()
+            return
+        checkpoints.free_space_or_raise(state)
+        accumulation = _accumulation(state, dataset, accelerator.num_processes)
+        validation_batch = dataset.validation_batch().to(accelerator.device)  # a missing picture is found now, not in step 500
         accelerator.wait_for_everyone()
-        return
-    checkpoints.free_space_or_raise(state)
-    validation_batch = dataset.validation_batch().to(accelerator.device)  # a missing picture is found now, not in step 500
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        record_config(folder, config)
-        drop_metrics_after(folder, state.global_step)
-    accelerator.wait_for_everyone()
+        record = RunRecord(folder, config, state, trainer.max_train_steps) if accelerator.is_main_process else nullcontext()
+        with record:
+            if accelerator.is_main_process:
+                checkpoints.remove_leftovers()
+            accelerator.wait_for_everyone()
+            if trainer.compile:
+                state.model.compile()
+            prepared, optimizer = accelerator.prepare(state.model, state.optimizer)
+            step = _Step(trainer, dataset, accelerator, prepared, optimizer, state, folder, accumulation, stop)
+            with closing(Tracking(accelerator, folder, config, state.global_step, trainer.max_train_steps)) as tracking:
+                _train(step, checkpoints, tracking, validation_batch)
 
-    if trainer.compile:
-        state.model.compile()
-    prepared, optimizer = accelerator.prepare(state.model, state.optimizer)
-    step = _Step(trainer, dataset, accelerator, prepared, optimizer, state, folder)
-    tracking = Tracking(accelerator, folder=folder, config=config, global_step=state.global_step, max_train_steps=trainer.max_train_steps)
+
+def _train(step: _Step, checkpoints: Checkpoints, tracking: Tracking, validation_batch: Batch) -> None:
+    """Advance global step by global step to the last one, or to the one in which somebody asks to stop.
+
+    Raises:
+        Interrupted: when a checkpoint has been written because of that.
+    """
+    trainer, state, accelerator, folder = step.trainer, step.state, step.accelerator, step.folder
     stopwatch = Stopwatch()
-    with closing(tracking):
-        while state.global_step < trainer.max_train_steps:
-            metrics, waited_seconds = step()
-            stopwatch.add(waited_seconds, step.effective_batch)
-            tracking.step(state.global_step)
-            last = state.global_step == trainer.max_train_steps
-            if last or state.global_step % trainer.log_every_n_steps == 0:
-                tracking.log(metrics | stopwatch.read(), state.global_step)
-            if last or state.global_step % trainer.eval_every_n_steps == 0:
-                if accelerator.is_main_process:
-                    _preview(state, validation_batch, accelerator, tracking, folder)
-                accelerator.wait_for_everyone()
-                stopwatch.restart()
-            if last or state.global_step % trainer.checkpointing_steps == 0:
-                if accelerator.is_main_process:
+    while state.global_step < trainer.max_train_steps:
+        metrics, waited_seconds = step()
+        stopwatch.add(waited_seconds, state.effective_batch)
+        tracking.step(state.global_step)
+        last = state.global_step == trainer.max_train_steps
+        if last or state.global_step % trainer.log_every_n_steps == 0:
+            tracking.log(metrics | stopwatch.read(), state.global_step)
+        if last or state.global_step % trainer.eval_every_n_steps == 0:
+            if accelerator.is_main_process:
+                _preview(state, validation_batch, accelerator, tracking, folder)
+            accelerator.wait_for_everyone()
+            stopwatch.restart()
+        due = last or state.global_step % trainer.checkpointing_steps == 0
+        if due or step.asked_to_stop:
+            if accelerator.is_main_process:
+                if due:
                     _export(state, folder)  # first: whoever finds the last checkpoint may rely on the last pipeline
-                    checkpoints.save(state)
-                accelerator.wait_for_everyone()
-                stopwatch.restart()
+                checkpoints.save(state)
+            accelerator.wait_for_everyone()
+            stopwatch.restart()
+        if step.asked_to_stop and not last:
+            reason = step.stop.signal_name or "a signal to another process"
+            raise Interrupted(f"{folder}: stopped by {reason} after step {state.global_step}; the same command goes on from there")
 
 
 def _initial_state(trainer: Trainer, model: Trainable, dataset: DataSource, accelerator: Accelerator, seed: int) -> TrainState:
@@ -92,7 +112,22 @@ def _initial_state(trainer: Trainer, model: Trainable, dataset: DataSource, acce
     )
     parameters = [parameter for _, parameter in trained_parameters(model)]
     ema = EMAModel(parameters, decay=trainer.ema_decay, use_ema_warmup=True, inv_gamma=1.0, power=0.75, foreach=True)
-    return TrainState(model, optimizer, schedule, ema, accelerator.scaler, seed)
+    effective_batch = dataset.train_batch_size * trainer.accumulation(accelerator.num_processes) * accelerator.num_processes
+    return TrainState(model, optimizer, schedule, ema, accelerator.scaler, seed, effective_batch)
+
+
+def _accumulation(state: TrainState, dataset: DataSource, num_processes: int) -> int:
+    """Return the true steps per global step that keep the run's effective batch, whatever the number of processes it was begun with.
+
+    Raises:
+        TrainerError: if there is no such number.
+    """
+    accumulation, rest = divmod(state.effective_batch, dataset.train_batch_size * num_processes)
+    if rest:
+        have = f"{num_processes} processes with dataset.train_batch_size={dataset.train_batch_size}"
+        remedy = "start a number of processes that divides it"
+        raise TrainerError(f"the run was begun with {state.effective_batch} samples a global step, which {have} cannot make; {remedy}")
+    return accumulation
 
 
 @dataclass
@@ -106,11 +141,12 @@ class _Step:
     optimizer: AcceleratedOptimizer
     state: TrainState
     folder: Path
+    accumulation: int
+    stop: StopRequest
 
     def __post_init__(self) -> None:
         self.num_processes, self.rank = self.accelerator.num_processes, self.accelerator.process_index
-        self.accumulation = self.trainer.accumulation(self.num_processes)
-        self.effective_batch = self.dataset.train_batch_size * self.accumulation * self.num_processes
+        self.asked_to_stop = False
         self.batches: Iterator[Batch] = self.dataset.train_batches(
             seed=self.state.seed, rank=self.rank, num_processes=self.num_processes, start=self.state.position
         )
@@ -118,8 +154,9 @@ class _Step:
     def __call__(self) -> tuple[dict[str, float], float]:
         """Advance the state by one global step; return its metrics and the seconds spent waiting for data."""
         terms, seeds, waited_seconds = self._accumulate_gradients()
-        means = self.accelerator.reduce(torch.stack(list(terms.values())), reduction="mean").tolist()
-        metrics = dict(zip(terms, means, strict=True))
+        asked = terms["loss"].new_tensor(float(self.stop.signal_name is not None))  # told along with the losses: all stop at the same step
+        *means, asked_anywhere = self.accelerator.reduce(torch.stack([*terms.values(), asked]), reduction="mean").tolist()
+        metrics, self.asked_to_stop = dict(zip(terms, means, strict=True)), asked_anywhere > 0
         _hold_back(self.optimizer, self.state.global_step)
         grad_norm = float(self.accelerator.clip_grad_norm_(self.state.model.parameters(), self.trainer.max_grad_norm))
         metrics |= {"learning_rate": self.state.schedule.get_last_lr()[0], "grad_norm": grad_norm}
@@ -134,7 +171,7 @@ class _Step:
         self.state.schedule.step()
         self.state.global_step += 1
         self.state.true_step += self.accumulation
-        self.state.position += self.effective_batch
+        self.state.position += self.state.effective_batch
         return metrics, waited_seconds
 
     def _accumulate_gradients(self) -> tuple[dict[str, torch.Tensor], list[int], float]:

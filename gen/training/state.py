@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-NUMBERS = ("seed", "global_step", "true_step", "position")
+from gen.artefact import ArtefactError
+
+NUMBERS = ("seed", "global_step", "true_step", "position", "effective_batch")
 
 
 @dataclass
@@ -37,6 +39,7 @@ class TrainState:
         global_step: optimizer updates done.
         true_step: forwards done, each over all processes.
         position: samples taken from the data so far, over all processes.
+        effective_batch: samples per global step, over all processes; the first start decides it, and whoever resumes keeps it.
     """
 
     model: Any
@@ -45,6 +48,7 @@ class TrainState:
     ema: EMAModel
     scaler: torch.amp.GradScaler | None
     seed: int
+    effective_batch: int
     global_step: int = 0
     true_step: int = 0
     position: int = 0
@@ -66,9 +70,8 @@ class TrainState:
             setattr(self, name, numbers[name])
         weights, own = load_file(folder / "model.safetensors"), self._model_tensors()
         if weights.keys() != own.keys():
-            raise ValueError(
-                f"{folder}: was written by another model: {sorted(weights.keys() ^ own.keys())[0]} is not in both; choose another exp"
-            )
+            strange = sorted(weights.keys() ^ own.keys())[0]
+            raise ArtefactError(f"{folder}: was written by another model: {strange} is not in both; choose another exp")
         for name, tensor in own.items():
             tensor.copy_(weights[name])
         self._load_optimizer(load_file(folder / "optimizer.safetensors"))

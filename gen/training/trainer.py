@@ -15,6 +15,10 @@ from gen.losses import LossTerms
 LrScheduler = Literal["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"]
 
 
+class TrainerError(ValueError):
+    """Settings that do not fit the machine that shall train; the message holds both and the remedy."""
+
+
 @runtime_checkable
 class Batch(Protocol):
     """What the trainer knows of a batch: it can be moved, and its samples have seeds that identify them."""
@@ -91,7 +95,8 @@ class Trainer:
         log_every_n_steps: global steps between two lines of `metrics.jsonl`.
         eval_every_n_steps: global steps between two previews.
         checkpointing_steps: global steps between two checkpoints; one is always written at the end.
-        checkpoints_total_limit: the newest so many checkpoints are kept.
+        checkpoints_total_limit: the newest so many checkpoints are kept, besides the marked ones: those that hold a file named `keep`.
+        keep_checkpoints_every_n_steps: those of every so many global steps are marked.
         on_nonfinite: a loss or gradient that is not finite stops the run, or its step is skipped; its samples are recorded either way.
 
     Raises:
@@ -118,6 +123,7 @@ class Trainer:
     eval_every_n_steps: int = 500
     checkpointing_steps: int = 500
     checkpoints_total_limit: int = 2
+    keep_checkpoints_every_n_steps: int | None = None
     on_nonfinite: Literal["stop", "skip"] = "stop"
 
     def __post_init__(self) -> None:
@@ -125,6 +131,10 @@ class Trainer:
         for name in (*at_least_one, "eval_every_n_steps", "checkpointing_steps", "checkpoints_total_limit"):
             if getattr(self, name) < 1:
                 raise ValueError(f"trainer.{name}={getattr(self, name)}: must be at least 1")
+        marked = self.keep_checkpoints_every_n_steps
+        if marked is not None and (marked < 1 or marked % self.checkpointing_steps):
+            remedy = f"must be a multiple of trainer.checkpointing_steps={self.checkpointing_steps}, or null"
+            raise ValueError(f"trainer.keep_checkpoints_every_n_steps={marked}: {remedy}")
         for name in ("learning_rate", "max_grad_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"trainer.{name}={getattr(self, name)}: must be above 0")
@@ -143,7 +153,7 @@ class Trainer:
         """Return the true steps per global step with so many processes.
 
         Raises:
-            ValueError: if dynamic accumulation cannot keep the effective batch.
+            TrainerError: if dynamic accumulation cannot keep the effective batch.
         """
         if not self.enable_dynamic_grad_accum:
             return self.gradient_accumulation_steps
@@ -153,7 +163,7 @@ class Trainer:
                 f"gradient_accumulation_steps={self.gradient_accumulation_steps} x reference_num_processes={self.reference_num_processes}"
             )
             remedy = f"start a number of processes that divides {total}"
-            raise ValueError(f"trainer.enable_dynamic_grad_accum: {product} does not divide by {num_processes} processes; {remedy}")
+            raise TrainerError(f"trainer.enable_dynamic_grad_accum: {product} does not divide by {num_processes} processes; {remedy}")
         return total // num_processes
 
     def scaled_learning_rate(self, num_processes: int, train_batch_size: int) -> float:
@@ -176,7 +186,10 @@ class Trainer:
             seed: of the data and of every random number in training.
 
         Raises:
-            ValueError: if the folder holds a run with another config, or the disk cannot hold a checkpoint.
+            RunFolderError: if the folder holds a run with another config, or another process trains in it.
+            TrainerError: if the settings do not fit the number of processes.
+            DiskFullError: if the disk cannot hold what is written; the checkpoints that were there still are.
+            Interrupted: if SIGTERM, SIGUSR1 or SIGUSR2 came; a checkpoint was written at the next step boundary.
             FloatingPointError: if a loss is not finite and `on_nonfinite` is "stop".
         """
         from gen.training.loop import fit  # accelerate and diffusers take seconds to import, `train.py --help` must not
