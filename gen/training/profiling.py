@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from gen.sections import section
 from gen.training.trainer import Trainer, TrainerError
 
 logger = logging.getLogger(__name__)
@@ -42,12 +43,15 @@ class StepProfiler:
     def before(self, global_step: int) -> None:
         """Begin or end what is due before the step that leads from `global_step` to the next."""
         wanted = self._range is not None and self._range[0] <= global_step < self._range[1]
-        if wanted and not self._begun:
-            path = self._folder / f"step_{global_step:08d}_rank_{self._rank}"
-            self._running.enter_context(_nsys_range() if self._with_nsys else _torch_files(path, self._on_cuda))
-        elif self._begun and not wanted:
-            self.close()
+        if wanted == self._begun:
+            return
         self._begun = wanted
+        with section("profile"):  # writing a trace takes seconds
+            if wanted:
+                path = self._folder / f"step_{global_step:08d}_rank_{self._rank}"
+                self._running.enter_context(_nsys_range() if self._with_nsys else _torch_files(path, self._on_cuda))
+            else:
+                self.close()
 
     def close(self) -> None:
         """End a profile that is running, and write it: also that of a run that fails or is asked to stop meanwhile."""
