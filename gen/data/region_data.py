@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -305,6 +307,17 @@ def _stack_cameras(cameras: list[Tensor | None]) -> Float[Tensor, "b 12"]:
 
 
 def _begin_worker(worker: int) -> None:
+    """Make a loader process deaf to signals that ask a run to stop: it trains until its step is done, and needs batches until then."""
     torch.set_num_threads(1)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):  # schedulers signal every process of a job;
-        signal.signal(number, signal.SIG_IGN)  # the one that trains still needs batches until its step is done
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on a Mac
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_the_parent_asks, daemon=True).start()
+
+
+def _end_when_the_parent_asks() -> None:
+    """Obey SIGTERM from the training process alone: a scheduler sends it to every process of a job."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

@@ -65,7 +65,8 @@ def fit(trainer: Trainer, model: Trainable, dataset: DataSource, *, folder: Path
                 state.model.compile()
             prepared, optimizer = accelerator.prepare(state.model, state.optimizer)
             step = _Step(trainer, dataset, accelerator, prepared, optimizer, state, folder, accumulation, stop)
-            with closing(Tracking(accelerator, folder, config, state.global_step, trainer.max_train_steps)) as tracking, closing(profiler):
+            tracking = Tracking(accelerator, folder, config, state.global_step, trainer.max_train_steps)
+            with closing(step), closing(tracking), closing(profiler):
                 _train(step, checkpoints, tracking, profiler, validation_batch)
 
 
@@ -182,6 +183,11 @@ class _Step:
         self.optimizer.zero_grad()
         self.state.schedule.step()
         return told
+
+    def close(self) -> None:
+        """End the loader's processes now: at the program's end they would be waited for."""
+        if hasattr(self.batches, "close"):
+            self.batches.close()
 
     def _accumulate_gradients(self) -> tuple[dict[str, torch.Tensor], list[int]]:
         """Run this process's forwards and backwards; return its mean loss terms and its samples' seeds."""

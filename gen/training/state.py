@@ -36,10 +36,10 @@ class TrainState:
         ema: running average of the parameters that are trained.
         scaler: of the gradients, for fp16.
         seed: of the run.
+        effective_batch: samples per global step, over all processes; the first start decides it, and whoever resumes keeps it.
         global_step: optimizer updates done.
         true_step: forwards done, each over all processes.
         position: samples taken from the data so far, over all processes.
-        effective_batch: samples per global step, over all processes; the first start decides it, and whoever resumes keeps it.
     """
 
     model: Any
