@@ -197,6 +197,8 @@ class RegionDiffusion(nn.Module):
             apply_tuning(backbone, self.backbone_tuning)
         apply_tuning(self.decoder.unet, self.decoder_tuning)
 
+    uses_all_parameters = False
+
     def parameter_groups(self, learning_rate: float) -> list[dict]:
         """Return the optimizer's groups: encoder, backbone and U-Net as their tunings say, and all other parts."""
         encoder, unet = self.region_encoder, self.decoder.unet

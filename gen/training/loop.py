@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import math
@@ -13,7 +14,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
@@ -23,6 +24,7 @@ from gen.artefact import ArtefactError, verify_folder, write_folder, write_text
 from gen.training.checkpoint import Checkpoints
 from gen.training.preview import save_previews
 from gen.training.run_folder import drop_metrics_after, record_config, refuse_another_config
+from gen.training.sharding import UnusedParameters, accelerator_for, whole
 from gen.training.state import TrainState, seed_of, trained_parameters
 from gen.training.tracking import Stopwatch, Tracking
 from gen.training.trainer import Batch, DataSource, Trainable, Trainer
@@ -32,18 +34,15 @@ logger = logging.getLogger(__name__)
 
 def fit(trainer: Trainer, model: Trainable, dataset: DataSource, *, folder: Path, config: dict[str, Any], seed: int) -> None:
     """Do what `Trainer.fit` says."""
-    kinds = [DistributedDataParallelKwargs(find_unused_parameters=True)]  # a dropped condition leaves its parameters without a gradient
-    accelerator = Accelerator(mixed_precision=trainer.mixed_precision, log_with=trainer.log_with, project_dir=folder, kwargs_handlers=kinds)
+    accelerator = accelerator_for(trainer, model, folder)
     logging.getLogger("gen").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
     refuse_another_config(folder, config)
-    state = _initial_state(trainer, model, dataset, accelerator, seed)
+    state, prepared, optimizer = _initial_state(trainer, model, dataset, accelerator, seed)
     checkpoints = Checkpoints(folder / "state", trainer.checkpoints_total_limit)
     checkpoints.load_newest(state)
     if state.global_step >= trainer.max_train_steps:
         logger.info("%s: finished, %d of %d steps are done", folder, state.global_step, trainer.max_train_steps)
-        if accelerator.is_main_process:
-            _export_if_missing(state, folder)
-        accelerator.wait_for_everyone()
+        _export_if_missing(state, accelerator, folder)
         return
     checkpoints.free_space_or_raise(state)
     validation_batch = dataset.validation_batch().to(accelerator.device)  # a missing picture is found now, not in step 500
@@ -53,9 +52,6 @@ def fit(trainer: Trainer, model: Trainable, dataset: DataSource, *, folder: Path
         drop_metrics_after(folder, state.global_step)
     accelerator.wait_for_everyone()
 
-    if trainer.compile:
-        state.model.compile()
-    prepared, optimizer = accelerator.prepare(state.model, state.optimizer)
     step = _Step(trainer, dataset, accelerator, prepared, optimizer, state, folder)
     tracking = Tracking(accelerator, folder=folder, config=config, global_step=state.global_step, max_train_steps=trainer.max_train_steps)
     stopwatch = Stopwatch()
@@ -68,31 +64,39 @@ def fit(trainer: Trainer, model: Trainable, dataset: DataSource, *, folder: Path
             if last or state.global_step % trainer.log_every_n_steps == 0:
                 tracking.log(metrics | stopwatch.read(), state.global_step)
             if last or state.global_step % trainer.eval_every_n_steps == 0:
-                if accelerator.is_main_process:
-                    _preview(state, validation_batch, accelerator, tracking, folder)
+                _preview(state, validation_batch, accelerator, tracking, folder)
                 accelerator.wait_for_everyone()
                 stopwatch.restart()
             if last or state.global_step % trainer.checkpointing_steps == 0:
+                _export(state, accelerator, folder)  # first: whoever finds the last checkpoint may rely on the last pipeline
+                tensors = state.tensors()
                 if accelerator.is_main_process:
-                    _export(state, folder)  # first: whoever finds the last checkpoint may rely on the last pipeline
-                    checkpoints.save(state)
+                    checkpoints.save(state, tensors)
                 accelerator.wait_for_everyone()
                 stopwatch.restart()
 
 
-def _initial_state(trainer: Trainer, model: Trainable, dataset: DataSource, accelerator: Accelerator, seed: int) -> TrainState:
-    """Build the state of step 0 on the accelerator's device."""
+def _initial_state(
+    trainer: Trainer, model: Trainable, dataset: DataSource, accelerator: Accelerator, seed: int
+) -> tuple[TrainState, nn.Module, AcceleratedOptimizer]:
+    """Build the state of step 0 on the accelerator's device, and the model and the optimizer as the accelerator has prepared them."""
     assert isinstance(model, nn.Module)
-    model.to(accelerator.device).train()
+    model.train()
+    whole_model = copy.deepcopy(model) if accelerator.is_fsdp2 and accelerator.is_main_process else None
+    model.to(accelerator.device)
     rate = trainer.scaled_learning_rate(accelerator.num_processes, dataset.train_batch_size)
     groups = model.parameter_groups(rate)
     optimizer = torch.optim.AdamW(groups, lr=rate, betas=trainer.betas, weight_decay=trainer.weight_decay, fused=True)
     schedule = get_scheduler(
         trainer.lr_scheduler, optimizer, num_warmup_steps=trainer.lr_warmup_steps, num_training_steps=trainer.max_train_steps
     )
+    if trainer.compile:
+        model.compile()
+    prepared, prepared_optimizer = accelerator.prepare(model, optimizer)
     parameters = [parameter for _, parameter in trained_parameters(model)]
     ema = EMAModel(parameters, decay=trainer.ema_decay, use_ema_warmup=True, inv_gamma=1.0, power=0.75, foreach=True)
-    return TrainState(model, optimizer, schedule, ema, accelerator.scaler, seed)
+    state = TrainState(model, optimizer, schedule, ema, accelerator.scaler, seed, whole_model=whole_model)
+    return state, prepared, prepared_optimizer
 
 
 @dataclass
@@ -111,6 +115,8 @@ class _Step:
         self.num_processes, self.rank = self.accelerator.num_processes, self.accelerator.process_index
         self.accumulation = self.trainer.accumulation(self.num_processes)
         self.effective_batch = self.dataset.train_batch_size * self.accumulation * self.num_processes
+        searches = self.accelerator.is_fsdp2 and not self.state.model.uses_all_parameters
+        self.unused = UnusedParameters(self.accelerator, self.state.model) if searches else None
         self.batches: Iterator[Batch] = self.dataset.train_batches(
             seed=self.state.seed, rank=self.rank, num_processes=self.num_processes, start=self.state.position
         )
@@ -120,8 +126,10 @@ class _Step:
         terms, seeds, waited_seconds = self._accumulate_gradients()
         means = self.accelerator.reduce(torch.stack(list(terms.values())), reduction="mean").tolist()
         metrics = dict(zip(terms, means, strict=True))
+        if self.unused is not None:
+            self.unused.drop_gradients()
         _hold_back(self.optimizer, self.state.global_step)
-        grad_norm = float(self.accelerator.clip_grad_norm_(self.state.model.parameters(), self.trainer.max_grad_norm))
+        grad_norm = float(whole(self.accelerator.clip_grad_norm_(self.state.model.parameters(), self.trainer.max_grad_norm)))
         metrics |= {"learning_rate": self.state.schedule.get_last_lr()[0], "grad_norm": grad_norm}
         sound = math.isfinite(metrics["loss"]) and (math.isfinite(grad_norm) or self.state.scaler is not None)
         if not sound:
@@ -150,7 +158,8 @@ class _Step:
             torch.manual_seed(seed_of(self.state.seed, "forward", block + micro_step * self.num_processes))
             last = micro_step == self.accumulation - 1
             with nullcontext() if last else self.accelerator.no_sync(self.prepared):
-                losses = self.prepared(batch, self.state.global_step)
+                with self.accelerator.autocast():
+                    losses = self.prepared(batch, self.state.global_step)
                 self.accelerator.backward(losses.total / self.accumulation)
             for name, value in {"loss": losses.total, **losses.terms}.items():
                 sums[name] = sums.get(name, 0.0) + value.detach().float() / self.accumulation
@@ -179,19 +188,25 @@ def _hold_back(optimizer: AcceleratedOptimizer, global_step: int) -> None:
 
 
 def _preview(state: TrainState, batch: Batch, accelerator: Accelerator, tracking: Tracking, folder: Path) -> None:
-    with accelerator.autocast():
-        pictures = save_previews(state, batch, folder / "previews")
-    tracking.log_images(pictures, state.global_step)
+    with state.averaged_model() as model, accelerator.autocast():
+        if accelerator.is_main_process:
+            tracking.log_images(save_previews(state, model, batch, folder / "previews"), state.global_step)
 
 
-def _export(state: TrainState, folder: Path) -> None:
-    with state.averaged_weights():
-        write_folder(folder / "pipeline", state.model.save_pipeline)
+def _export(state: TrainState, accelerator: Accelerator, folder: Path) -> None:
+    with state.averaged_model() as model:
+        if accelerator.is_main_process:
+            write_folder(folder / "pipeline", model.save_pipeline)
 
 
-def _export_if_missing(state: TrainState, folder: Path) -> None:
+def _export_if_missing(state: TrainState, accelerator: Accelerator, folder: Path) -> None:
     try:
         verify_folder(folder / "pipeline")
+        missing = None
     except ArtefactError as error:
-        logger.info("%s; it is written again", error)
-        _export(state, folder)
+        missing = error
+    accelerator.wait_for_everyone()  # nobody writes before all have looked
+    if missing is not None:
+        logger.info("%s; it is written again", missing)
+        _export(state, accelerator, folder)
+    accelerator.wait_for_everyone()

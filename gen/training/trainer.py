@@ -47,7 +47,14 @@ class DataSource(Protocol):
 
 @runtime_checkable
 class Trainable(Protocol):
-    """What the trainer knows of a model, which is also a `torch.nn.Module`."""
+    """What the trainer knows of a model, which is also a `torch.nn.Module`.
+
+    Attributes:
+        uses_all_parameters: whether every trained parameter has a gradient after every backward. If not, processes have to find those that
+            have none, which costs time.
+    """
+
+    uses_all_parameters: bool
 
     def parameter_groups(self, learning_rate: float) -> list[dict]:
         """Return the optimizer's groups: the parameters to train, and what differs from the defaults.
@@ -85,6 +92,9 @@ class Trainer:
         scale_lr_gpus_grad_accum: multiply the learning rate by processes x accumulation.
         scale_lr_batch_size: multiply the learning rate by `train_batch_size`.
         mixed_precision: of the forward; weights, optimizer and loss stay in fp32.
+        distributed: how several processes share the work: ddp, where each holds the whole model, or fsdp, where each holds a part of the
+            weights, gradients, moments and averages (FSDP2). The mathematics is the same, and so are checkpoints and pipelines; a run may
+            change between them. One process holds everything either way.
         compile: run the model through torch.compile; the first step then takes minutes on a CPU.
         ema_decay: largest decay of the averaged weights; it warms up as 1 - (1 + step)^(-3/4), so short runs have a useful average.
         log_with: a tracker beside `metrics.jsonl`; wandb runs offline where there is no key.
@@ -111,6 +121,7 @@ class Trainer:
     scale_lr_gpus_grad_accum: bool = False
     scale_lr_batch_size: bool = False
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    distributed: Literal["ddp", "fsdp"] = "ddp"
     compile: bool = False
     ema_decay: float = 0.9999
     log_with: Literal["wandb", "tensorboard"] | None = None
