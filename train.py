@@ -6,7 +6,8 @@ python train.py +experiment=demo_exp +mode=overfit          eight scenes
 python -m accelerate.commands.launch --num_processes 2 train.py +experiment=demo_exp trainer.enable_dynamic_grad_accum=true
 python train.py --help                                      every group, entry and key
 
-The run's folder is outputs/<exp>; the same command again resumes it.
+The run's folder is outputs/<exp>; the same command again resumes it. SIGTERM, SIGUSR1 and SIGUSR2 ask it to write a checkpoint and stop.
+Exit status: 0 done, 2 refused, 74 disk full, 75 stopped on request (start it again), 1 anything else.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from configs import build_store
 from configs.hydra import main
 from gen.data.region_data import RegionData
-from gen.training.run_folder import folder_of
+from gen.training.run_folder import folder_of, record_end
 from gen.training.trainer import Trainable, Trainer
 
 
@@ -27,8 +28,10 @@ def train(trainer: Trainer, dataset: RegionData, model: Trainable, evaluation: C
     """Train in outputs/<exp>, then evaluate what was trained; the arguments are built in this order."""
     folder = folder_of(exp)
     trainer.fit(model, dataset, folder=folder, config=OmegaConf.to_container(zen_cfg, resolve=True), seed=zen_cfg.seed)
-    if evaluation is not None and os.environ.get("RANK", "0") == "0":
-        evaluation(folder / "pipeline", folder / "evaluation")
+    if os.environ.get("RANK", "0") == "0":
+        if evaluation is not None:
+            evaluation(folder / "pipeline", folder / "evaluation")
+        record_end(folder, "finished", trainer.max_train_steps)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,15 @@ import hydra_zen
 import torch
 from hydra import compose, initialize
 from hydra.conf import HydraConf, JobConf
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException
 from hydra_zen import ZenStore
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 
 from configs.checks import checked
-from configs.mistakes import UnknownKeyError, explain_composition, explain_instantiation, refuse_added_keys
-from gen.artefact import ArtefactError
-from gen.training.run_folder import RunFolderError, folder_of
+from configs.mistakes import explain, refuse_added_keys
+from gen.artefact import DiskFullError
+from gen.training.interruption import REQUEUE_EXIT_CODE, Interrupted
+from gen.training.run_folder import folder_of
 
 HELP = """python train.py [+experiment=E] [+mode=M] [group=entry] [group.key=value] ...
 
@@ -34,6 +35,7 @@ Groups and their entries:
 Keys and their values with this command line:
 
 {config}"""
+DISK_FULL_EXIT_CODE = 74
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -58,7 +60,8 @@ def main(task: Callable, store: ZenStore) -> None:
     """Compose the config that the command line asks for, build its parts in the order of `task`'s arguments, and call `task`.
 
     A mistake on the command line, a run folder of another run and a damaged artefact end the program with a short message and exit
-    status 2; everything else keeps its traceback.
+    status 2, a full disk with 74 (EX_IOERR), a run that was asked to stop with 75 (EX_TEMPFAIL: start it again); everything else keeps
+    its traceback.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints and exits before the messages below can be made
     store.add_to_hydra_store(overwrite_ok=True)
@@ -67,14 +70,15 @@ def main(task: Callable, store: ZenStore) -> None:
             print(_help(store, [word for word in sys.argv[1:] if word not in ("--help", "-h")]))
             return
         runnable(task).hydra_main(config_name="config", config_path=None, version_base="1.3")
-    except InstantiationException as error:
-        _refuse(explain_instantiation(error), error)
-    except HydraException as error:
-        _refuse(explain_composition(error), error)
-    except MissingMandatoryValue as error:
-        _refuse(f"{error.full_key}: has no value; give {error.full_key}=...", error)
-    except (UnknownKeyError, ArtefactError, RunFolderError) as error:
-        _refuse(str(error), error)
+    except Interrupted as error:
+        print(error, file=sys.stderr)
+        sys.exit(REQUEUE_EXIT_CODE)
+    except (HydraException, MissingMandatoryValue, ValueError) as error:
+        message = explain(error, sys.argv[1:])
+        if message is None:
+            raise
+        print(message, file=sys.stderr)
+        sys.exit(DISK_FULL_EXIT_CODE if isinstance(error, DiskFullError) else 2)
 
 
 def runnable(task: Callable) -> hydra_zen.wrapper.Zen:
@@ -99,10 +103,3 @@ def _prepare(config: DictConfig) -> None:
     refuse_added_keys(config)
     folder_of(config.exp)
     torch.manual_seed(config.seed)
-
-
-def _refuse(message: str | None, error: Exception) -> None:
-    if message is None:
-        raise error
-    print(message, file=sys.stderr)
-    sys.exit(2)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 MANIFEST = "manifest.json"
 
 
 class ArtefactError(ValueError):
     """A folder that cannot be trusted or cannot be written; the message names the file and the remedy."""
+
+
+class DiskFullError(ArtefactError):
+    """A disk or a quota that cannot hold what is being written; what was whole before still is."""
 
 
 def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
@@ -28,17 +36,23 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
 
     Raises:
         ArtefactError: if `folder` holds files that this function did not write; they stay.
+        DiskFullError: if there is no room; an older artefact stays.
     """
     folder = Path(folder)
     _refuse_foreign(folder)
     partial, previous = folder.with_name(f".{folder.name}.partial"), folder.with_name(f".{folder.name}.previous")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    write(partial)
-    manifest = {"files": {name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for name, path in _files(partial).items()}}
-    (partial / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
-    for path in [*partial.rglob("*"), partial]:
-        _flush(path)
+    try:
+        with naming_a_full_disk(folder):
+            partial.mkdir(parents=True)
+            write(partial)
+            manifest = {"files": {name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for name, path in _files(partial).items()}}
+            (partial / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+            for path in [*partial.rglob("*"), partial]:
+                _flush(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)  # half an artefact is worth nothing, and its room may be needed
+        raise
     if folder.exists():
         shutil.rmtree(previous, ignore_errors=True)
         folder.rename(previous)
@@ -76,7 +90,7 @@ def free_space_or_raise(folder: Path, needed_bytes: int) -> None:
         needed_bytes: how many they are.
 
     Raises:
-        ArtefactError: if less is free.
+        DiskFullError: if less is free.
     """
     existing = Path(folder).absolute()
     while not existing.exists():
@@ -84,7 +98,23 @@ def free_space_or_raise(folder: Path, needed_bytes: int) -> None:
     free = shutil.disk_usage(existing).free
     if free < needed_bytes:
         sizes = f"{needed_bytes / 1e6:,.1f} MB are needed and {free / 1e6:,.1f} MB are free"
-        raise ArtefactError(f"{folder}: {sizes} on {existing}; free some space or choose another disk")
+        raise DiskFullError(f"{folder}: {sizes} on {existing}; free some space or choose another disk")
+
+
+@contextmanager
+def naming_a_full_disk(path: Path) -> Iterator[None]:
+    """Turn the system's "no space left" into an error that names `path` and the remedy.
+
+    Raises:
+        DiskFullError: if what is done inside meets a full disk or a full quota.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:  # safetensors writes from Rust, which only tells the number in its message
+        numbers = (errno.ENOSPC, errno.EDQUOT)
+        if getattr(error, "errno", None) not in numbers and not any(f"os error {number}" in str(error) for number in numbers):
+            raise
+        raise DiskFullError(f"{path}: the disk or the quota is full ({error}); free some space and run the same command again") from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,23 @@ def test_an_interrupted_run_ends_with_the_same_bits_whatever_the_number_of_worke
     assert len(files) >= 6
     for file in files:
         assert (whole / file).read_bytes() == (parts / file).read_bytes(), file
+
+
+def test_a_signal_ends_train_py_with_the_code_that_says_start_it_again(tmp_path, repository):
+    steps = ["trainer.max_train_steps=400", "trainer.eval_every_n_steps=1000", "trainer.checkpointing_steps=1000"]
+    command = [sys.executable, str(repository / "train.py"), *TINY, *steps, "dataset.num_workers=1"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(repository)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        path = tmp_path / "outputs" / "tiny" / "metrics.jsonl"
+        while not (path.exists() and path.read_text().count("\n") >= 2):
+            time.sleep(0.05)
+            assert process.poll() is None
+        os.killpg(process.pid, signal.SIGUSR1)  # its loader worker too, as a scheduler does
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert "outputs/tiny: stopped by SIGUSR1 after step" in said and "Traceback" not in said
+    assert len(list((tmp_path / "outputs" / "tiny" / "state").iterdir())) == 1
+    assert json.loads((tmp_path / "outputs" / "tiny" / "status.json").read_text())["status"] == "requeue"
 
 
 def test_the_weights_are_a_function_of_the_seed(tmp_path):

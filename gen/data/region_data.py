@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -141,7 +144,7 @@ class RegionData:
         positions = _Positions(start + rank * self.train_batch_size, step, self.train_batch_size)
         loader = DataLoader(
             _Stream(self, seed), sampler=positions, batch_size=None, num_workers=self.num_workers,
-            prefetch_factor=4 if self.num_workers else None, worker_init_fn=_one_thread,
+            prefetch_factor=4 if self.num_workers else None, worker_init_fn=_begin_worker,
         )  # fmt: skip
         yield from loader
 
@@ -303,5 +306,18 @@ def _stack_cameras(cameras: list[Tensor | None]) -> Float[Tensor, "b 12"]:
     return torch.stack([torch.eye(3, 4).flatten() if camera is None else camera for camera in cameras])
 
 
-def _one_thread(worker: int) -> None:
+def _begin_worker(worker: int) -> None:
+    """Make a loader process deaf to signals that ask a run to stop: it trains until its step is done, and needs batches until then."""
     torch.set_num_threads(1)
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on a Mac
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_the_parent_asks, daemon=True).start()
+
+
+def _end_when_the_parent_asks() -> None:
+    """Obey SIGTERM from the training process alone: a scheduler sends it to every process of a job."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, the newest few kept, a damaged one named and passed over."""
+"""Checkpoints: whole or absent, the newest few and the marked ones kept, a damaged one named and passed over."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from gen.training.state import TrainState
 
 logger = logging.getLogger(__name__)
 
+MARK = "keep"  # a checkpoint that holds a file of this name is never deleted; `touch` makes it
+
 
 @dataclass(frozen=True)
 class Checkpoints:
@@ -21,11 +23,13 @@ class Checkpoints:
 
     Attributes:
         folder: holds step_00000100/, step_00000200/, ...
-        total_limit: the newest so many are kept.
+        total_limit: the newest so many are kept, besides those that are marked.
+        keep_every_n_steps: those of every so many global steps are marked; None marks none.
     """
 
     folder: Path
     total_limit: int
+    keep_every_n_steps: int | None = None
 
     def save(self, state: TrainState, tensors: dict[str, dict[str, Tensor]]) -> None:
         """Write a checkpoint, then delete those that are too many.
@@ -35,16 +39,23 @@ class Checkpoints:
             tensors: `state.tensors()`, which all processes asked for.
 
         Raises:
-            ArtefactError: if the disk cannot hold it; the others stay.
+            DiskFullError: if the disk cannot hold it; the others stay.
         """
         path = self.folder / f"step_{state.global_step:08d}"
         if path.exists():  # only one that `load_newest` found damaged can be in the way
             shutil.rmtree(path)
         free_space_or_raise(self.folder, state.num_bytes())
         write_folder(path, lambda folder: state.save(folder, tensors))
-        reached = [other for other in self.paths() if other.name <= path.name]
+        if self.keep_every_n_steps and state.global_step % self.keep_every_n_steps == 0:
+            (path / MARK).touch()
+        reached = [other for other in self.paths() if other.name <= path.name and not (other / MARK).exists()]
         for old in reached[: -self.total_limit]:
             shutil.rmtree(old)
+
+    def remove_leftovers(self) -> None:
+        """Delete what processes that were killed while they wrote have left behind; nobody else may be writing."""
+        for partial in self.folder.glob(".step_*.partial"):
+            shutil.rmtree(partial)
 
     def load_newest(self, state: TrainState) -> None:
         """Load the newest whole checkpoint, if there are any; name every damaged one.

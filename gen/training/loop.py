@@ -20,66 +20,89 @@ from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from torch import nn
 
-from gen.artefact import ArtefactError, verify_folder, write_folder, write_text
+from gen.artefact import ArtefactError, naming_a_full_disk, verify_folder, write_folder, write_text
 from gen.training.checkpoint import Checkpoints
+from gen.training.interruption import Interrupted, StopRequest
+from gen.training.micro_batch import in_micro_batches
 from gen.training.preview import save_previews
-from gen.training.run_folder import drop_metrics_after, record_config, refuse_another_config
+from gen.training.run_folder import RunRecord, record_end, refuse_another_config
 from gen.training.sharding import UnusedParameters, accelerator_for, whole
 from gen.training.state import TrainState, seed_of, trained_parameters
 from gen.training.tracking import Stopwatch, Tracking
-from gen.training.trainer import Batch, DataSource, Trainable, Trainer
+from gen.training.trainer import Batch, DataSource, Trainable, Trainer, TrainerError
 
 logger = logging.getLogger(__name__)
 
 
 def fit(trainer: Trainer, model: Trainable, dataset: DataSource, *, folder: Path, config: dict[str, Any], seed: int) -> None:
     """Do what `Trainer.fit` says."""
-    accelerator = accelerator_for(trainer, model, folder)
-    logging.getLogger("gen").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
-    refuse_another_config(folder, config)
-    state, prepared, optimizer = _initial_state(trainer, model, dataset, accelerator, seed)
-    checkpoints = Checkpoints(folder / "state", trainer.checkpoints_total_limit)
-    checkpoints.load_newest(state)
-    if state.global_step >= trainer.max_train_steps:
-        logger.info("%s: finished, %d of %d steps are done", folder, state.global_step, trainer.max_train_steps)
-        _export_if_missing(state, accelerator, folder)
-        return
-    checkpoints.free_space_or_raise(state)
-    validation_batch = dataset.validation_batch().to(accelerator.device)  # a missing picture is found now, not in step 500
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        record_config(folder, config)
-        drop_metrics_after(folder, state.global_step)
-    accelerator.wait_for_everyone()
+    with StopRequest() as stop, naming_a_full_disk(folder):
+        accelerator = accelerator_for(trainer, model, folder)
+        logging.getLogger("gen").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
+        refuse_another_config(folder, config)
+        state, prepared, optimizer = _initial_state(trainer, model, dataset, accelerator, seed)
+        checkpoints = Checkpoints(folder / "state", trainer.checkpoints_total_limit, trainer.keep_checkpoints_every_n_steps)
+        checkpoints.load_newest(state)
+        if state.global_step >= trainer.max_train_steps:
+            logger.info("%s: finished, %d of %d steps are done", folder, state.global_step, trainer.max_train_steps)
+            _export_if_missing(state, accelerator, folder)
+            if accelerator.is_main_process:
+                record_end(folder, "trained", state.global_step)
+            accelerator.wait_for_everyone()
+            return
+        checkpoints.free_space_or_raise(state)
+        validation_batch = dataset.validation_batch().to(accelerator.device)  # a missing picture is found now, not in step 500
+        dataset = in_micro_batches(trainer, dataset, state, accelerator)
+        accumulation = _accumulation(state, dataset, accelerator.num_processes)
+        accelerator.wait_for_everyone()
+        record = RunRecord(folder, config, state, trainer.max_train_steps) if accelerator.is_main_process else nullcontext()
+        with record:
+            if accelerator.is_main_process:
+                checkpoints.remove_leftovers()
+            accelerator.wait_for_everyone()
+            step = _Step(trainer, dataset, accelerator, prepared, optimizer, state, folder, accumulation, stop)
+            tracking = Tracking(accelerator, folder, config, state.global_step, trainer.max_train_steps)
+            with closing(step), closing(tracking):
+                _train(step, checkpoints, tracking, validation_batch)
 
-    step = _Step(trainer, dataset, accelerator, prepared, optimizer, state, folder)
-    tracking = Tracking(accelerator, folder=folder, config=config, global_step=state.global_step, max_train_steps=trainer.max_train_steps)
+
+def _train(step: _Step, checkpoints: Checkpoints, tracking: Tracking, validation_batch: Batch) -> None:
+    """Advance global step by global step to the last one, or to the one in which somebody asks to stop.
+
+    Raises:
+        Interrupted: when a checkpoint has been written because of that.
+    """
+    trainer, state, accelerator, folder = step.trainer, step.state, step.accelerator, step.folder
     stopwatch = Stopwatch()
-    with closing(tracking):
-        while state.global_step < trainer.max_train_steps:
-            metrics, waited_seconds = step()
-            stopwatch.add(waited_seconds, step.effective_batch)
-            tracking.step(state.global_step)
-            last = state.global_step == trainer.max_train_steps
-            if last or state.global_step % trainer.log_every_n_steps == 0:
-                tracking.log(metrics | stopwatch.read(), state.global_step)
-            if last or state.global_step % trainer.eval_every_n_steps == 0:
-                _preview(state, validation_batch, accelerator, tracking, folder)
-                accelerator.wait_for_everyone()
-                stopwatch.restart()
-            if last or state.global_step % trainer.checkpointing_steps == 0:
+    while state.global_step < trainer.max_train_steps:
+        metrics, waited_seconds = step()
+        stopwatch.add(waited_seconds, state.effective_batch)
+        tracking.step(state.global_step)
+        last = state.global_step == trainer.max_train_steps
+        if last or state.global_step % trainer.log_every_n_steps == 0:
+            tracking.log(metrics | stopwatch.read(), state.global_step)
+        if last or state.global_step % trainer.eval_every_n_steps == 0:
+            _preview(state, validation_batch, accelerator, tracking, folder)
+            accelerator.wait_for_everyone()
+            stopwatch.restart()
+        due = last or state.global_step % trainer.checkpointing_steps == 0
+        if due or step.asked_to_stop:
+            if due:
                 _export(state, accelerator, folder)  # first: whoever finds the last checkpoint may rely on the last pipeline
-                tensors = state.tensors()
-                if accelerator.is_main_process:
-                    checkpoints.save(state, tensors)
-                accelerator.wait_for_everyone()
-                stopwatch.restart()
+            tensors = state.tensors()
+            if accelerator.is_main_process:
+                checkpoints.save(state, tensors)
+            accelerator.wait_for_everyone()
+            stopwatch.restart()
+        if step.asked_to_stop and not last:
+            reason = step.stop.signal_name or "a signal to another process"
+            raise Interrupted(f"{folder}: stopped by {reason} after step {state.global_step}; the same command goes on from there")
 
 
 def _initial_state(
     trainer: Trainer, model: Trainable, dataset: DataSource, accelerator: Accelerator, seed: int
 ) -> tuple[TrainState, nn.Module, AcceleratedOptimizer]:
-    """Build the state of step 0 on the accelerator's device, and the model and the optimizer as the accelerator has prepared them."""
+    """Build the state of step 0 on the accelerator's device, and model and optimizer as the accelerator has prepared them."""
     assert isinstance(model, nn.Module)
     model.train()
     whole_model = copy.deepcopy(model) if accelerator.is_fsdp2 and accelerator.is_main_process else None
@@ -95,8 +118,23 @@ def _initial_state(
     prepared, prepared_optimizer = accelerator.prepare(model, optimizer)
     parameters = [parameter for _, parameter in trained_parameters(model)]
     ema = EMAModel(parameters, decay=trainer.ema_decay, use_ema_warmup=True, inv_gamma=1.0, power=0.75, foreach=True)
-    state = TrainState(model, optimizer, schedule, ema, accelerator.scaler, seed, whole_model=whole_model)
+    effective_batch = dataset.train_batch_size * trainer.accumulation(accelerator.num_processes) * accelerator.num_processes
+    state = TrainState(model, optimizer, schedule, ema, accelerator.scaler, seed, effective_batch, whole_model=whole_model)
     return state, prepared, prepared_optimizer
+
+
+def _accumulation(state: TrainState, dataset: DataSource, num_processes: int) -> int:
+    """Return the true steps per global step that keep the run's effective batch, whatever the number of processes it was begun with.
+
+    Raises:
+        TrainerError: if there is no such number.
+    """
+    accumulation, rest = divmod(state.effective_batch, dataset.train_batch_size * num_processes)
+    if rest:
+        have = f"{num_processes} processes with dataset.train_batch_size={dataset.train_batch_size}"
+        remedy = "start a number of processes that divides it"
+        raise TrainerError(f"the run was begun with {state.effective_batch} samples a global step, which {have} cannot make; {remedy}")
+    return accumulation
 
 
 @dataclass
@@ -110,11 +148,12 @@ class _Step:
     optimizer: AcceleratedOptimizer
     state: TrainState
     folder: Path
+    accumulation: int
+    stop: StopRequest
 
     def __post_init__(self) -> None:
         self.num_processes, self.rank = self.accelerator.num_processes, self.accelerator.process_index
-        self.accumulation = self.trainer.accumulation(self.num_processes)
-        self.effective_batch = self.dataset.train_batch_size * self.accumulation * self.num_processes
+        self.asked_to_stop = False
         searches = self.accelerator.is_fsdp2 and not self.state.model.uses_all_parameters
         self.unused = UnusedParameters(self.accelerator, self.state.model) if searches else None
         self.batches: Iterator[Batch] = self.dataset.train_batches(
@@ -124,8 +163,9 @@ class _Step:
     def __call__(self) -> tuple[dict[str, float], float]:
         """Advance the state by one global step; return its metrics and the seconds spent waiting for data."""
         terms, seeds, waited_seconds = self._accumulate_gradients()
-        means = self.accelerator.reduce(torch.stack(list(terms.values())), reduction="mean").tolist()
-        metrics = dict(zip(terms, means, strict=True))
+        asked = terms["loss"].new_tensor(float(self.stop.signal_name is not None))  # told along with the losses: all stop at the same step
+        *means, asked_anywhere = self.accelerator.reduce(torch.stack([*terms.values(), asked]), reduction="mean").tolist()
+        metrics, self.asked_to_stop = dict(zip(terms, means, strict=True)), asked_anywhere > 0
         if self.unused is not None:
             self.unused.drop_gradients()
         _hold_back(self.optimizer, self.state.global_step)
@@ -142,8 +182,13 @@ class _Step:
         self.state.schedule.step()
         self.state.global_step += 1
         self.state.true_step += self.accumulation
-        self.state.position += self.effective_batch
+        self.state.position += self.state.effective_batch
         return metrics, waited_seconds
+
+    def close(self) -> None:
+        """End the loader's processes now: at the program's end they would be waited for."""
+        if hasattr(self.batches, "close"):
+            self.batches.close()
 
     def _accumulate_gradients(self) -> tuple[dict[str, torch.Tensor], list[int], float]:
         """Run this process's forwards and backwards; return its mean loss terms, its samples' seeds, and the seconds waited for data."""
@@ -200,13 +245,12 @@ def _export(state: TrainState, accelerator: Accelerator, folder: Path) -> None:
 
 
 def _export_if_missing(state: TrainState, accelerator: Accelerator, folder: Path) -> None:
+    missing = None
     try:
         verify_folder(folder / "pipeline")
-        missing = None
     except ArtefactError as error:
         missing = error
     accelerator.wait_for_everyone()  # nobody writes before all have looked
     if missing is not None:
         logger.info("%s; it is written again", missing)
         _export(state, accelerator, folder)
-    accelerator.wait_for_everyone()

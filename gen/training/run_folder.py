@@ -1,17 +1,33 @@
-"""The run folder's record: which config made it, and its metrics up to the step that is resumed from."""
+"""The run folder's record: which config made it, how far it is, who is training in it, and its metrics up to the step resumed from."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import logging
+import os
+import socket
+from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from gen.artefact import write_text
+from gen.training.interruption import Interrupted
 
-CONFIG, METRICS = "config.json", "metrics.jsonl"
-# These, and what lies below them, do not change the weights.
+if TYPE_CHECKING:  # it imports diffusers, and `train.py --help` reads this file
+    from gen.training.state import TrainState
+
+logger = logging.getLogger(__name__)
+
+Status = Literal["running", "requeue", "failed", "trained", "finished"]
+CONFIG, METRICS, STATUS, LOCK = "config.json", "metrics.jsonl", "status.json", "lock"
+# These, and what lies below them, do not change the weights. The last two say how the work is cut: like the number of processes, which may
+# change as well, they change in which order sums are rounded.
 MAY_CHANGE = (
-    "trainer.log_with", "trainer.eval_every_n_steps", "dataset.num_workers", "evaluation", "tags", "model.loss_weights.max_train_steps",
+    "trainer.log_with", "trainer.eval_every_n_steps", "trainer.checkpointing_steps", "trainer.checkpoints_total_limit",
+    "trainer.keep_checkpoints_every_n_steps", "dataset.num_workers", "evaluation", "tags", "model.loss_weights.max_train_steps",
+    "trainer.distributed", "trainer.auto_micro_batch",
 )  # fmt: skip
 MAY_CHANGE_IF_CONSTANT = "trainer.max_train_steps"  # a decaying learning rate depends on it, a constant one does not
 
@@ -43,7 +59,11 @@ def refuse_another_config(folder: Path, config: dict[str, Any]) -> None:
         if (folder / "state").exists() or (folder / METRICS).exists():
             raise RunFolderError(f"{folder}: holds a run without its {CONFIG}; choose another exp, or delete the folder")
         return
-    old, new = _leaves(json.loads(path.read_text())), _leaves(json.loads(json.dumps(config)))
+    try:
+        old = _leaves(json.loads(path.read_text()))
+    except ValueError as error:
+        raise RunFolderError(f"{path}: damaged ({error}), so nothing tells which run this is; restore it, or choose another exp") from error
+    new = _leaves(json.loads(json.dumps(config)))
     may_change = set(MAY_CHANGE)
     if str(new.get("trainer.lr_scheduler")).startswith("constant"):
         may_change.add(MAY_CHANGE_IF_CONSTANT)
@@ -54,19 +74,92 @@ def refuse_another_config(folder: Path, config: dict[str, Any]) -> None:
         raise RunFolderError(f"{folder}: holds a run with another config, and was left as it was. Choose another exp, or undo:\n{lines}")
 
 
-def record_config(folder: Path, config: dict[str, Any]) -> None:
-    """Write `config` into the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / CONFIG, json.dumps(config, indent=1))
+class RunRecord:
+    """The folder while a run trains in it: locked against a second one, with a status that says how it goes or why it ended.
+
+    The lock belongs to the process (POSIX record lock): it is not inherited by loader workers, and the system drops it when the process
+    dies, however that happens.
+
+    Args:
+        folder: of the run; it is made here.
+        config: is recorded.
+        state: tells the global step.
+        max_train_steps: where the run ends.
+
+    Raises:
+        RunFolderError: on entering, if another process trains in the folder.
+    """
+
+    def __init__(self, folder: Path, config: dict[str, Any], state: TrainState, max_train_steps: int) -> None:
+        self._folder, self._config, self._state, self._max_train_steps = folder, config, state, max_train_steps
+
+    def __enter__(self) -> RunRecord:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(self._folder / LOCK)
+        write_text(self._folder / CONFIG, json.dumps(self._config, indent=1))
+        _drop_metrics_after(self._folder / METRICS, self._state.global_step)
+        record_status(self._folder, "running", self._state.global_step, self._max_train_steps)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        status: Status = "trained" if error is None else "requeue" if isinstance(error, Interrupted) else "failed"
+        message = "" if error is None else str(error) or type(error).__name__
+        try:
+            record_status(self._folder, status, self._state.global_step, self._max_train_steps, message)
+        except OSError as full:  # must not hide why the run ended
+            logger.warning("%s: cannot be written: %s", self._folder / STATUS, full)
+        self._lock.close()
 
 
-def drop_metrics_after(folder: Path, global_step: int) -> None:
-    """Drop the lines of steps that will be done again, and a last line that was cut short."""
-    path = folder / METRICS
+def record_status(folder: Path, status: Status, global_step: int, max_train_steps: int, message: str = "") -> None:
+    """Replace status.json: what the run does, or why it ended; a run that was killed outright still says that it is running."""
+    record = {"status": status, "global_step": global_step, "max_train_steps": max_train_steps, "message": message}
+    write_text(folder / STATUS, json.dumps(record | {"updated": datetime.now().astimezone().isoformat(timespec="seconds")}, indent=1))
+
+
+def record_end(folder: Path, status: Literal["trained", "finished"], max_train_steps: int) -> None:
+    """Say that the last step is done, or that what shall follow the training is done too; once said, leave the file alone."""
+    try:
+        said = json.loads((folder / STATUS).read_text())["status"]
+    except (OSError, ValueError, KeyError):  # killed between the last checkpoint and this file
+        said = None
+    if said not in (status, "finished"):
+        record_status(folder, status, max_train_steps, max_train_steps)
+
+
+def _lock(path: Path) -> IO[str]:
+    """Open and lock a file; closing it unlocks."""
+    file = path.open("a+")
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            logger.warning("%s: this file system has no locks (%s); nothing keeps a second training out", path, error)
+            return file
+        file.seek(0)
+        owner = file.read().strip()
+        file.close()
+        raise RunFolderError(f"{path.parent}: another training runs in it ({owner}); wait for its end, or choose another exp") from None
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+    return file
+
+
+def _drop_metrics_after(path: Path, global_step: int) -> None:
+    """Drop the lines of steps that will be done again, and those that are no JSON: a last one cut short, a damaged one."""
     if not path.exists():
         return
-    whole = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("}\n")]
-    write_text(path, "".join(line for line in whole if json.loads(line)["global_step"] <= global_step))
+    kept = []
+    for line in path.read_text(errors="replace").splitlines(keepends=True):
+        try:
+            step = json.loads(line)["global_step"]
+        except (ValueError, KeyError, TypeError):
+            logger.warning("%s: a damaged line is dropped: %.60r", path, line)
+            continue
+        if line.endswith("\n") and step <= global_step:
+            kept.append(line)
+    write_text(path, "".join(kept))
 
 
 def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Sharding: with FSDP2 every process holds a part of each tensor; whatever is written, read or looked at is whole."""
+"""Sharding: how processes share a training. With FSDP2 each holds a part of every tensor; what is written, read or seen is whole."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedType, FullyShardedDataParallelPlugin, PartialState
@@ -11,17 +12,29 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from gen.training.trainer import Trainable, Trainer
+from gen.training.trainer import Trainer, TrainerError
 
 
-def accelerator_for(trainer: Trainer, model: Trainable, folder: Path) -> Accelerator:
-    """Build the accelerator of a training in `folder`; with one process there is nothing to distribute."""
+def accelerator_for(trainer: Trainer, model: Any, folder: Path) -> Accelerator:
+    """Build the accelerator of a training in `folder`; with one process there is nothing to distribute.
+
+    Raises:
+        TrainerError: if the launcher was told to distribute the training in another way, or the device cannot compute in fp16.
+    """
     shards = trainer.distributed == "fsdp" and int(os.environ.get("WORLD_SIZE", "1")) > 1
+    for name in {"FSDP", "DEEPSPEED", "MEGATRON_LM"} - {trainer.distributed.upper()}:
+        if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() == "true":
+            raise TrainerError(
+                f"ACCELERATE_USE_{name}=true, but trainer.distributed={trainer.distributed}: start accelerate launch without --use_..., or"
+                " with another --config_file; trainer.distributed=fsdp shards the model"
+            )
     plugin = _sharding_plugin(model) if shards else None
     search = DistributedDataParallelKwargs(find_unused_parameters=not model.uses_all_parameters)
     accelerator = Accelerator(
         mixed_precision=trainer.mixed_precision, log_with=trainer.log_with, project_dir=folder, kwargs_handlers=[search], fsdp_plugin=plugin
     )
+    if trainer.mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        raise TrainerError("trainer.mixed_precision=fp16 needs a GPU; on a CPU take bf16, which needs no scaling of gradients, or no")
     if shards and not accelerator.is_fsdp2:
         # Accelerate shards on accelerators only. On CPUs this is all that it leaves out, so what is tested there is what runs elsewhere.
         PartialState().distributed_type = accelerator.state.distributed_type = DistributedType.FSDP
@@ -41,6 +54,8 @@ def _sharding_plugin(model: nn.Module) -> FullyShardedDataParallelPlugin:
         auto_wrap_policy="transformer_based_wrap",  # Accelerate's name for units that are told by their class
         transformer_cls_names_to_wrap=sorted(blocks & {type(part).__name__ for part in model.modules()}),
         mixed_precision_policy=MixedPrecisionPolicy(),
+        activation_checkpointing=False,  # the model's own matter; a launcher's settings would change the parameters' names
+        cpu_ram_efficient_loading=False,
     )
 
 

@@ -18,9 +18,10 @@ from torch.distributed.fsdp import FSDPModule
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from gen.artefact import ArtefactError
 from gen.training.sharding import gathered, part_of
 
-NUMBERS = ("seed", "global_step", "true_step", "position")
+NUMBERS = ("seed", "global_step", "true_step", "position", "effective_batch", "micro_batch")
 
 
 @dataclass
@@ -37,9 +38,11 @@ class TrainState:
         ema: running average of the parameters that are trained.
         scaler: of the gradients, for fp16.
         seed: of the run.
+        effective_batch: samples per global step, over all processes; the first start decides it, and whoever resumes keeps it.
         global_step: optimizer updates done.
         true_step: forwards done, each over all processes.
         position: samples taken from the data so far, over all processes.
+        micro_batch: samples of one process and forward, where they were found by trying; None: as many as the dataset says.
         whole_model: of a sharded model, on the main process: an unsharded copy, for those who look at weights.
     """
 
@@ -49,9 +52,11 @@ class TrainState:
     ema: EMAModel
     scaler: torch.amp.GradScaler | None
     seed: int
+    effective_batch: int
     global_step: int = 0
     true_step: int = 0
     position: int = 0
+    micro_batch: int | None = None
     whole_model: Any = None
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
@@ -79,9 +84,8 @@ class TrainState:
             setattr(self, name, numbers[name])
         weights, own = load_file(folder / "model.safetensors"), self._model_tensors()
         if weights.keys() != own.keys():
-            raise ValueError(
-                f"{folder}: was written by another model: {sorted(weights.keys() ^ own.keys())[0]} is not in both; choose another exp"
-            )
+            strange = sorted(weights.keys() ^ own.keys())[0]
+            raise ArtefactError(f"{folder}: was written by another model: {strange} is not in both; choose another exp")
         for name, tensor in own.items():
             tensor.copy_(part_of(weights[name], tensor))
         self._load_optimizer(load_file(folder / "optimizer.safetensors"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import sys
 from pathlib import Path
 from time import perf_counter
@@ -14,6 +15,7 @@ from accelerate import Accelerator
 from PIL import Image
 from tqdm import tqdm
 
+from gen.artefact import write_text
 from gen.training.run_folder import METRICS
 
 
@@ -51,7 +53,7 @@ class Tracking:
         max_train_steps: where it ends.
     """
 
-    def __init__(self, accelerator: Accelerator, *, folder: Path, config: dict[str, Any], global_step: int, max_train_steps: int) -> None:
+    def __init__(self, accelerator: Accelerator, folder: Path, config: dict[str, Any], global_step: int, max_train_steps: int) -> None:
         self._accelerator = accelerator
         self._metrics = (folder / METRICS).open("a") if accelerator.is_main_process else None
         calm = 0.2 if sys.stderr.isatty() else 10.0  # a log file needs no line for every step
@@ -60,8 +62,8 @@ class Tracking:
         trackers = [tracker.value if hasattr(tracker, "value") else str(tracker) for tracker in accelerator.log_with]
         if "wandb" in trackers:
             _start_wandb(accelerator, folder, config)
-        elif trackers:
-            accelerator.init_trackers(trackers[0])
+        elif trackers:  # what a killed process told TensorBoard of steps that are done again is hidden
+            accelerator.init_trackers(trackers[0], init_kwargs={"tensorboard": {"purge_step": global_step + 1}})
 
     def step(self, global_step: int) -> None:
         """Move the bar."""
@@ -93,11 +95,15 @@ class Tracking:
 
 
 def _start_wandb(accelerator: Accelerator, folder: Path, config: dict[str, Any]) -> None:
-    """Start wandb, offline where it has no key; the same run folder continues the same wandb run."""
+    """Start wandb, offline where it has no key; the run folder remembers its wandb run and continues it."""
     import wandb
 
     offline = "WANDB_MODE" not in os.environ and not wandb.api.api_key
-    name = str(config.get("exp", folder.name))
-    options: dict[str, Any] = {"name": name, "id": name.replace("/", "-"), "resume": "allow", "dir": str(folder)}
+    name, known = str(config.get("exp", folder.name)), folder / "wandb" / "run_id"
+    if accelerator.is_main_process and not known.exists():
+        known.parent.mkdir(exist_ok=True)
+        write_text(known, secrets.token_hex(4))
+    accelerator.wait_for_everyone()
+    options: dict[str, Any] = {"name": name, "id": known.read_text(), "resume": "allow", "dir": str(folder)}
     options |= {"tags": list(config.get("tags", [])), "mode": "offline"} if offline else {"tags": list(config.get("tags", []))}
     accelerator.init_trackers("region-latents", config=config, init_kwargs={"wandb": options})

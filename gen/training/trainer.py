@@ -15,6 +15,10 @@ from gen.losses import LossTerms
 LrScheduler = Literal["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"]
 
 
+class TrainerError(ValueError):
+    """Settings that do not fit the machine that shall train; the message holds both and the remedy."""
+
+
 @runtime_checkable
 class Batch(Protocol):
     """What the trainer knows of a batch: it can be moved, and its samples have seeds that identify them."""
@@ -27,7 +31,11 @@ class Batch(Protocol):
 
 @runtime_checkable
 class DataSource(Protocol):
-    """What the trainer knows of a dataset."""
+    """What the trainer knows of a dataset.
+
+    Attributes:
+        train_batch_size: samples of one batch; the trainer makes a copy with less where it has to.
+    """
 
     train_batch_size: int
 
@@ -95,13 +103,16 @@ class Trainer:
         distributed: how several processes share the work: ddp, where each holds the whole model, or fsdp, where each holds a part of the
             weights, gradients, moments and averages (FSDP2). The mathematics is the same, and so are checkpoints and pipelines; a run may
             change between them. One process holds everything either way.
+        auto_micro_batch: before the first step try whether the memory holds `train_batch_size` samples, else half of them, and so on, and
+            accumulate as many forwards more, so that the effective batch stays. What was found is kept when the run is resumed.
         compile: run the model through torch.compile; the first step then takes minutes on a CPU.
         ema_decay: largest decay of the averaged weights; it warms up as 1 - (1 + step)^(-3/4), so short runs have a useful average.
         log_with: a tracker beside `metrics.jsonl`; wandb runs offline where there is no key.
         log_every_n_steps: global steps between two lines of `metrics.jsonl`.
         eval_every_n_steps: global steps between two previews.
         checkpointing_steps: global steps between two checkpoints; one is always written at the end.
-        checkpoints_total_limit: the newest so many checkpoints are kept.
+        checkpoints_total_limit: the newest so many checkpoints are kept, besides the marked ones: those that hold a file named `keep`.
+        keep_checkpoints_every_n_steps: those of every so many global steps are marked.
         on_nonfinite: a loss or gradient that is not finite stops the run, or its step is skipped; its samples are recorded either way.
 
     Raises:
@@ -122,6 +133,7 @@ class Trainer:
     scale_lr_batch_size: bool = False
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     distributed: Literal["ddp", "fsdp"] = "ddp"
+    auto_micro_batch: bool = False
     compile: bool = False
     ema_decay: float = 0.9999
     log_with: Literal["wandb", "tensorboard"] | None = None
@@ -129,6 +141,7 @@ class Trainer:
     eval_every_n_steps: int = 500
     checkpointing_steps: int = 500
     checkpoints_total_limit: int = 2
+    keep_checkpoints_every_n_steps: int | None = None
     on_nonfinite: Literal["stop", "skip"] = "stop"
 
     def __post_init__(self) -> None:
@@ -136,6 +149,10 @@ class Trainer:
         for name in (*at_least_one, "eval_every_n_steps", "checkpointing_steps", "checkpoints_total_limit"):
             if getattr(self, name) < 1:
                 raise ValueError(f"trainer.{name}={getattr(self, name)}: must be at least 1")
+        marked = self.keep_checkpoints_every_n_steps
+        if marked is not None and (marked < 1 or marked % self.checkpointing_steps):
+            remedy = f"must be a multiple of trainer.checkpointing_steps={self.checkpointing_steps}, or null"
+            raise ValueError(f"trainer.keep_checkpoints_every_n_steps={marked}: {remedy}")
         for name in ("learning_rate", "max_grad_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"trainer.{name}={getattr(self, name)}: must be above 0")
@@ -146,6 +163,11 @@ class Trainer:
             raise ValueError(
                 f"trainer.log_with={self.log_with}: that package is not installed; pip install -c constraints.txt -e '.[tracking]'"
             )
+        if self.auto_micro_batch and self.distributed == "fsdp":
+            raise ValueError(
+                "trainer.auto_micro_batch=true with trainer.distributed=fsdp: processes that share a model compute it together, so one that"
+                " ran out of memory alone would leave the others waiting; set dataset.train_batch_size to what fits, or distributed=ddp"
+            )
         for name, value in (("ema_decay", self.ema_decay), ("betas", self.betas[0]), ("betas", self.betas[1])):
             if not 0 <= value < 1:
                 raise ValueError(f"trainer.{name}={getattr(self, name)}: must lie in [0, 1)")
@@ -154,7 +176,7 @@ class Trainer:
         """Return the true steps per global step with so many processes.
 
         Raises:
-            ValueError: if dynamic accumulation cannot keep the effective batch.
+            TrainerError: if dynamic accumulation cannot keep the effective batch.
         """
         if not self.enable_dynamic_grad_accum:
             return self.gradient_accumulation_steps
@@ -164,7 +186,7 @@ class Trainer:
                 f"gradient_accumulation_steps={self.gradient_accumulation_steps} x reference_num_processes={self.reference_num_processes}"
             )
             remedy = f"start a number of processes that divides {total}"
-            raise ValueError(f"trainer.enable_dynamic_grad_accum: {product} does not divide by {num_processes} processes; {remedy}")
+            raise TrainerError(f"trainer.enable_dynamic_grad_accum: {product} does not divide by {num_processes} processes; {remedy}")
         return total // num_processes
 
     def scaled_learning_rate(self, num_processes: int, train_batch_size: int) -> float:
@@ -187,7 +209,10 @@ class Trainer:
             seed: of the data and of every random number in training.
 
         Raises:
-            ValueError: if the folder holds a run with another config, or the disk cannot hold a checkpoint.
+            RunFolderError: if the folder holds a run with another config, or another process trains in it.
+            TrainerError: if the settings do not fit the number of processes.
+            DiskFullError: if the disk cannot hold what is written; the checkpoints that were there still are.
+            Interrupted: if SIGTERM, SIGUSR1 or SIGUSR2 came; a checkpoint was written at the next step boundary.
             FloatingPointError: if a loss is not finite and `on_nonfinite` is "stop".
         """
         from gen.training.loop import fit  # accelerate and diffusers take seconds to import, `train.py --help` must not

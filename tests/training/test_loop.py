@@ -35,7 +35,15 @@ def test_a_run_writes_its_record(tmp_path):
     model = train(
         tmp_path, max_train_steps=5, checkpointing_steps=2, checkpoints_total_limit=2, eval_every_n_steps=4, gradient_accumulation_steps=3
     )
-    assert [path.name for path in sorted(tmp_path.iterdir())] == ["config.json", "metrics.jsonl", "pipeline", "previews", "state"]
+    assert [path.name for path in sorted(tmp_path.iterdir())] == [
+        "config.json",
+        "lock",
+        "metrics.jsonl",
+        "pipeline",
+        "previews",
+        "state",
+        "status.json",
+    ]
     assert [path.name for path in sorted((tmp_path / "state").iterdir())] == ["step_00000004", "step_00000005"]
     assert [path.name for path in sorted((tmp_path / "previews").iterdir())] == ["step_00000004_painted.png", "step_00000005_painted.png"]
     state = json.loads((tmp_path / "state" / "step_00000005" / "state.json").read_text())

@@ -1,4 +1,4 @@
-"""A toy-size real training: a small denoiser on made-up pictures. As a program it trains, and kills itself on request."""
+"""A toy-size real training: a small denoiser on made-up pictures. As a program it trains, and kills or signals itself on request."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from gen.losses import LossTerms
 from gen.training import loop
+from gen.training.interruption import REQUEUE_EXIT_CODE, Interrupted
 from gen.training.trainer import Trainer
 
 EPOCH = 100
@@ -103,11 +105,23 @@ class ToyDenoiser(nn.Module):
         save_file({"weight": self.encode.weight}, folder / "model.safetensors")
 
 
-def train(folder: Path, *, data: ToyData | None = None, **options) -> ToyDenoiser:
+class SignalledDenoiser(ToyDenoiser):
+    """Signals its own process in the forwards of some global steps, as a scheduler might in the middle of a step."""
+
+    signal_number = signal.SIGTERM
+    steps: tuple[int, ...] = ()
+
+    def forward(self, batch: ToyBatch, global_step: int) -> LossTerms:
+        if self.training and global_step in self.steps:
+            os.kill(os.getpid(), self.signal_number)
+        return super().forward(batch, global_step)
+
+
+def train(folder: Path, *, data: ToyData | None = None, model_class: type[ToyDenoiser] = ToyDenoiser, **options) -> ToyDenoiser:
     """Train a toy in `folder` and return it."""
     data = data or ToyData()
     torch.manual_seed(0)
-    model = ToyDenoiser()
+    model = model_class()
     trainer = Trainer(**{"max_train_steps": 4, "log_every_n_steps": 1, "learning_rate": 0.01, "lr_warmup_steps": 2} | options)
     config = {"trainer": {"lr_scheduler": trainer.lr_scheduler} | options, "dataset": {"train_batch_size": data.train_batch_size}}
     trainer.fit(model, data, folder=Path(folder), config=config, seed=5)
@@ -141,9 +155,15 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("options", type=json.loads)
     parser.add_argument("--kill_at_lines", type=int, nargs="*")
+    parser.add_argument("--signal_in_step", type=int, help="SIGUSR1, to the last process only")
     arguments = parser.parse_args()
     if arguments.kill_at_lines is None:
-        train(arguments.folder, **arguments.options)
+        chosen = os.environ.get("RANK", "0") == str(int(os.environ.get("WORLD_SIZE", "1")) - 1) and arguments.signal_in_step is not None
+        SignalledDenoiser.signal_number, SignalledDenoiser.steps = signal.SIGUSR1, (arguments.signal_in_step,) if chosen else ()
+        try:
+            train(arguments.folder, model_class=SignalledDenoiser, **arguments.options)
+        except Interrupted:
+            sys.exit(REQUEUE_EXIT_CODE)
         print(f"num_processes {PartialState().num_processes}\n", end="", flush=True)  # in one write: both ranks share the pipe
         return
     for line in arguments.kill_at_lines:
