@@ -210,7 +210,7 @@ class Trainer:
 
         Raises:
             RunFolderError: if the folder holds a run with another config, or another process trains in it.
-            TrainerError: if the settings do not fit the number of processes.
+            TrainerError: if the settings do not fit the processes or their devices.
             DiskFullError: if the disk cannot hold what is written; the checkpoints that were there still are.
             Interrupted: if SIGTERM, SIGUSR1 or SIGUSR2 came; a checkpoint was written at the next step boundary.
             FloatingPointError: if a loss is not finite and `on_nonfinite` is "stop".
