@@ -15,6 +15,7 @@ from accelerate.state import AcceleratorState
 
 from configs.hydra import runnable
 from gen.models.pipeline import RegionPipeline
+from gen.training.tracking import is_timing
 from tests.one_step import composed
 from train import train
 
@@ -59,7 +60,7 @@ def launch(repository: Path, num_processes: str, *words: str) -> None:
 
 def metrics(folder) -> list[dict]:
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name not in ("samples_per_second", "data_share")} for line in lines]
+    return [{name: value for name, value in line.items() if not is_timing(name)} for line in lines]
 
 
 def test_the_documented_command_runs_and_the_same_command_again_rests(tmp_path, repository, caplog):

@@ -25,6 +25,7 @@ from gen.models.source_context import SourceContext, context_channels
 from gen.models.tuning import Tuning, apply_tuning, merged_copy, tuning_group
 from gen.models.unet import denoise, draft_alone
 from gen.regions import RegionLatents, RegionPose, Regions, cell_centres
+from gen.sections import section
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -237,12 +238,14 @@ class RegionDiffusion(nn.Module):
         total, terms = losses.combine({name: terms[name] for name in terms if name in wanted}, weights)
         return LossTerms(total, terms | {f"tokens/{name}": value for name, value in token_statistics(tokens, _objects(kept)).items()})
 
+    @section("encode")
     def encode_kept(self, view: View, kept: Bool[Tensor, "b n"]) -> Float[Tensor, "b n q d"]:
         """Encode the kept regions of a view with the pixels of all others erased."""
         regions: Regions = view.regions
         gone = regions.keep(regions.valid & ~kept).masks.any(1)
         return self.region_encoder(view.pixel_values, regions.keep(kept), ~gone, view.coordinates)
 
+    @section("decode")
     def _painting_terms(self, batch: RegionBatch, latents: RegionLatents, draws: Draws, wanted: set[str]) -> dict[str, Tensor]:
         """Let the decoder paint the target, if a loss asks for that, and return the losses of its picture and of the draft."""
         clean = self.decoder.latent_space.encode(batch.target.pixel_values)

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -21,10 +20,12 @@ from diffusers.training_utils import EMAModel
 from torch import nn
 
 from gen.artefact import ArtefactError, naming_a_full_disk, verify_folder, write_folder, write_text
+from gen.sections import open_account, section
 from gen.training.checkpoint import Checkpoints
 from gen.training.interruption import Interrupted, StopRequest
 from gen.training.micro_batch import in_micro_batches
 from gen.training.preview import save_previews
+from gen.training.profiling import StepProfiler
 from gen.training.run_folder import RunRecord, record_end, refuse_another_config
 from gen.training.sharding import UnusedParameters, accelerator_for, whole
 from gen.training.state import TrainState, seed_of, trained_parameters
@@ -51,6 +52,7 @@ def fit(trainer: Trainer, model: Trainable, dataset: DataSource, *, folder: Path
             accelerator.wait_for_everyone()
             return
         checkpoints.free_space_or_raise(state)
+        profiler = StepProfiler(trainer, accelerator.device, accelerator.process_index, folder)
         validation_batch = dataset.validation_batch().to(accelerator.device)  # a missing picture is found now, not in step 500
         dataset = in_micro_batches(trainer, dataset, state, accelerator)
         accumulation = _accumulation(state, dataset, accelerator.num_processes)
@@ -62,41 +64,36 @@ def fit(trainer: Trainer, model: Trainable, dataset: DataSource, *, folder: Path
             accelerator.wait_for_everyone()
             step = _Step(trainer, dataset, accelerator, prepared, optimizer, state, folder, accumulation, stop)
             tracking = Tracking(accelerator, folder, config, state.global_step, trainer.max_train_steps)
-            with closing(step), closing(tracking):
-                _train(step, checkpoints, tracking, validation_batch)
+            with closing(step), closing(tracking), closing(profiler):
+                _train(step, checkpoints, tracking, profiler, validation_batch)
 
 
-def _train(step: _Step, checkpoints: Checkpoints, tracking: Tracking, validation_batch: Batch) -> None:
+def _train(step: _Step, checkpoints: Checkpoints, tracking: Tracking, profiler: StepProfiler, validation_batch: Batch) -> None:
     """Advance global step by global step to the last one, or to the one in which somebody asks to stop.
 
     Raises:
         Interrupted: when a checkpoint has been written because of that.
     """
     trainer, state, accelerator, folder = step.trainer, step.state, step.accelerator, step.folder
-    stopwatch = Stopwatch()
-    while state.global_step < trainer.max_train_steps:
-        metrics, waited_seconds = step()
-        stopwatch.add(waited_seconds, state.effective_batch)
-        tracking.step(state.global_step)
-        last = state.global_step == trainer.max_train_steps
-        if last or state.global_step % trainer.log_every_n_steps == 0:
-            tracking.log(metrics | stopwatch.read(), state.global_step)
-        if last or state.global_step % trainer.eval_every_n_steps == 0:
-            _preview(state, validation_batch, accelerator, tracking, folder)
-            accelerator.wait_for_everyone()
-            stopwatch.restart()
-        due = last or state.global_step % trainer.checkpointing_steps == 0
-        if due or step.asked_to_stop:
-            if due:
-                _export(state, accelerator, folder)  # first: whoever finds the last checkpoint may rely on the last pipeline
-            tensors = state.tensors()
-            if accelerator.is_main_process:
-                checkpoints.save(state, tensors)
-            accelerator.wait_for_everyone()
-            stopwatch.restart()
-        if step.asked_to_stop and not last:
-            reason = step.stop.signal_name or "a signal to another process"
-            raise Interrupted(f"{folder}: stopped by {reason} after step {state.global_step}; the same command goes on from there")
+    with open_account(accelerator.device) as account:
+        stopwatch = Stopwatch(account)
+        while state.global_step < trainer.max_train_steps:
+            profiler.before(state.global_step)
+            metrics = step()
+            stopwatch.add(state.effective_batch)
+            last = state.global_step == trainer.max_train_steps
+            with section("logging"):
+                tracking.step(state.global_step)
+                if last or state.global_step % trainer.log_every_n_steps == 0:
+                    tracking.log(metrics | stopwatch.read(), state.global_step)
+            if last or state.global_step % trainer.eval_every_n_steps == 0:
+                _preview(state, validation_batch, accelerator, tracking, folder)
+            due = last or state.global_step % trainer.checkpointing_steps == 0
+            if due or step.asked_to_stop:
+                _checkpoint(state, checkpoints, accelerator, folder, export=due)
+            if step.asked_to_stop and not last:
+                reason = step.stop.signal_name or "a signal to another process"
+                raise Interrupted(f"{folder}: stopped by {reason} after step {state.global_step}; the same command goes on from there")
 
 
 def _initial_state(
@@ -160,56 +157,67 @@ class _Step:
             seed=self.state.seed, rank=self.rank, num_processes=self.num_processes, start=self.state.position
         )
 
-    def __call__(self) -> tuple[dict[str, float], float]:
-        """Advance the state by one global step; return its metrics and the seconds spent waiting for data."""
-        terms, seeds, waited_seconds = self._accumulate_gradients()
+    def __call__(self) -> dict[str, float]:
+        """Advance the state by one global step; return its metrics."""
+        terms, seeds = self._accumulate_gradients()
+        metrics = self._means(terms)
+        metrics |= self._update(metrics, terms, seeds)
+        self.state.global_step += 1
+        self.state.true_step += self.accumulation
+        self.state.position += self.state.effective_batch
+        return metrics
+
+    @section("logging")
+    def _means(self, terms: dict[str, torch.Tensor]) -> dict[str, float]:
+        """Return the means of the terms over all processes; find out whether any process was asked to stop."""
         asked = terms["loss"].new_tensor(float(self.stop.signal_name is not None))  # told along with the losses: all stop at the same step
         *means, asked_anywhere = self.accelerator.reduce(torch.stack([*terms.values(), asked]), reduction="mean").tolist()
-        metrics, self.asked_to_stop = dict(zip(terms, means, strict=True)), asked_anywhere > 0
+        self.asked_to_stop = asked_anywhere > 0
+        return dict(zip(terms, means, strict=True))
+
+    @section("optimizer")
+    def _update(self, metrics: dict[str, float], terms: dict[str, torch.Tensor], seeds: list[int]) -> dict[str, float]:
+        """Clip the gradients and change the weights, unless something is not finite; return learning rate and gradient norm."""
         if self.unused is not None:
             self.unused.drop_gradients()
         _hold_back(self.optimizer, self.state.global_step)
         grad_norm = float(whole(self.accelerator.clip_grad_norm_(self.state.model.parameters(), self.trainer.max_grad_norm)))
-        metrics |= {"learning_rate": self.state.schedule.get_last_lr()[0], "grad_norm": grad_norm}
+        told = {"learning_rate": float(self.state.schedule.get_last_lr()[0]), "grad_norm": grad_norm}
         sound = math.isfinite(metrics["loss"]) and (math.isfinite(grad_norm) or self.state.scaler is not None)
         if not sound:
-            self._record_nonfinite(metrics, terms, seeds)
+            self._record_nonfinite(metrics | told, terms, seeds)
         if sound or self.state.scaler is not None:  # fp16's scaler leaves a bad step out by itself and lowers its scale
             self.optimizer.step()
             if not self.optimizer.step_was_skipped:
                 self.state.ema.step(parameter for _, parameter in trained_parameters(self.state.model))
         self.optimizer.zero_grad()
         self.state.schedule.step()
-        self.state.global_step += 1
-        self.state.true_step += self.accumulation
-        self.state.position += self.state.effective_batch
-        return metrics, waited_seconds
+        return told
 
     def close(self) -> None:
         """End the loader's processes now: at the program's end they would be waited for."""
         if hasattr(self.batches, "close"):
             self.batches.close()
 
-    def _accumulate_gradients(self) -> tuple[dict[str, torch.Tensor], list[int], float]:
-        """Run this process's forwards and backwards; return its mean loss terms, its samples' seeds, and the seconds waited for data."""
+    def _accumulate_gradients(self) -> tuple[dict[str, torch.Tensor], list[int]]:
+        """Run this process's forwards and backwards; return its mean loss terms and its samples' seeds."""
         sums: dict[str, torch.Tensor] = {}
         seeds: list[int] = []
-        waited_seconds = 0.0
         block = self.state.position // self.dataset.train_batch_size + self.rank
         for micro_step in range(self.accumulation):
-            start = perf_counter()
-            batch = next(self.batches).to(self.accelerator.device)
-            waited_seconds += perf_counter() - start
+            with section("data"):
+                batch = next(self.batches).to(self.accelerator.device)
             torch.manual_seed(seed_of(self.state.seed, "forward", block + micro_step * self.num_processes))
             last = micro_step == self.accumulation - 1
             with nullcontext() if last else self.accelerator.no_sync(self.prepared):
-                with self.accelerator.autocast():
+                with section("forward"), self.accelerator.autocast():  # the model says what of it is "encode" and "decode"
                     losses = self.prepared(batch, self.state.global_step)
-                self.accelerator.backward(losses.total / self.accumulation)
+                with section("backward"):
+                    self.accelerator.backward(losses.total / self.accumulation)
             for name, value in {"loss": losses.total, **losses.terms}.items():
                 sums[name] = sums.get(name, 0.0) + value.detach().float() / self.accumulation
             seeds += batch.seeds.tolist()
-        return sums, seeds, waited_seconds
+        return sums, seeds
 
     def _record_nonfinite(self, metrics: dict[str, float], terms: dict[str, torch.Tensor], seeds: list[int]) -> None:
         """Write this process's samples to nonfinite/, and stop if the trainer says so."""
@@ -232,10 +240,22 @@ def _hold_back(optimizer: AcceleratedOptimizer, global_step: int) -> None:
                 parameter.grad = None
 
 
+@section("preview")
 def _preview(state: TrainState, batch: Batch, accelerator: Accelerator, tracking: Tracking, folder: Path) -> None:
     with state.averaged_model() as model, accelerator.autocast():
         if accelerator.is_main_process:
             tracking.log_images(save_previews(state, model, batch, folder / "previews"), state.global_step)
+    accelerator.wait_for_everyone()
+
+
+@section("checkpoint")
+def _checkpoint(state: TrainState, checkpoints: Checkpoints, accelerator: Accelerator, folder: Path, *, export: bool) -> None:
+    if export:
+        _export(state, accelerator, folder)  # first: whoever finds the last checkpoint may rely on the last pipeline
+    tensors = state.tensors()
+    if accelerator.is_main_process:
+        checkpoints.save(state, tensors)
+    accelerator.wait_for_everyone()
 
 
 def _export(state: TrainState, accelerator: Accelerator, folder: Path) -> None:

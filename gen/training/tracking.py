@@ -16,29 +16,43 @@ from PIL import Image
 from tqdm import tqdm
 
 from gen.artefact import write_text
+from gen.sections import Account
 from gen.training.run_folder import METRICS
+
+BESIDE_TRAINING = ("preview", "checkpoint", "profile")
+
+
+def is_timing(name: str) -> bool:
+    """Tell whether a metric was measured by a clock, and so differs between two runs that are otherwise the same."""
+    return name == "images_per_second" or name.startswith("seconds/")
 
 
 class Stopwatch:
-    """Measure how long training took since the last reading, and how much of it went by waiting for data."""
+    """Tell how fast training is and where its time goes, since the last reading.
 
-    def __init__(self) -> None:
-        self.restart()
+    Args:
+        account: of the sections of the steps that are counted.
+    """
 
-    def restart(self) -> None:
-        """Forget what was measured."""
-        self._start, self._waited, self._samples = perf_counter(), 0.0, 0
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._begin, self._images, self._steps = perf_counter(), 0, 0
 
-    def add(self, waited_seconds: float, samples: int) -> None:
+    def add(self, images: int) -> None:
         """Count one global step."""
-        self._waited += waited_seconds
-        self._samples += samples
+        self._images += images
+        self._steps += 1
 
     def read(self) -> dict[str, float]:
-        """Return samples per second and the share of time spent waiting for data, in [0, 1], and begin anew."""
-        seconds = perf_counter() - self._start
-        rates = {"samples_per_second": self._samples / seconds, "data_share": self._waited / seconds}
-        self.restart()
+        """Return images per second, and every section's mean seconds per global step, and begin anew.
+
+        Images per second leave out what lies beside training: previews, checkpoints, the writing of profiles.
+        """
+        seconds, now = self._account.read(), perf_counter()
+        training = now - self._begin - sum(seconds.get(name, 0.0) for name in BESIDE_TRAINING)
+        rates = {"images_per_second": self._images / training}
+        rates |= {f"seconds/{name}": total / self._steps for name, total in seconds.items()}
+        self._begin, self._images, self._steps = now, 0, 0
         return rates
 
 
@@ -71,7 +85,8 @@ class Tracking:
 
     def log(self, metrics: dict[str, float], global_step: int) -> None:
         """Write one line of metrics.jsonl, and the same to the tracker."""
-        rates = f"{metrics['samples_per_second']:.1f} samples/s, {metrics['data_share']:.0%} waiting for data"
+        training = sum(metrics[name] for name in metrics if name.startswith("seconds/") and name[8:] not in BESIDE_TRAINING)
+        rates = f"{metrics['images_per_second']:.1f} images/s, {metrics['seconds/data'] / training:.0%} waiting for data"
         self._bar.set_postfix_str(f"loss {metrics['loss']:.4f}, {rates}", refresh=False)
         if self._metrics:
             self._metrics.write(json.dumps({"global_step": global_step} | metrics) + "\n")

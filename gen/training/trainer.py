@@ -114,6 +114,9 @@ class Trainer:
         checkpoints_total_limit: the newest so many checkpoints are kept, besides the marked ones: those that hold a file named `keep`.
         keep_checkpoints_every_n_steps: those of every so many global steps are marked.
         on_nonfinite: a loss or gradient that is not finite stops the run, or its step is skipped; its samples are recorded either way.
+        profile: global steps to profile, the first included, the last not.
+        profile_with: PyTorch's profiler writes its files into profile/ of the run folder; nsys marks the steps for Nsight Systems, which
+            `scripts/accelerate_nsys_profile.sh` starts.
 
     Raises:
         ValueError: naming the field that is out of range.
@@ -143,6 +146,8 @@ class Trainer:
     checkpoints_total_limit: int = 2
     keep_checkpoints_every_n_steps: int | None = None
     on_nonfinite: Literal["stop", "skip"] = "stop"
+    profile: tuple[int, int] | None = None
+    profile_with: Literal["torch", "nsys"] = "torch"
 
     def __post_init__(self) -> None:
         at_least_one = ("max_train_steps", "gradient_accumulation_steps", "reference_num_processes", "log_every_n_steps")
@@ -159,6 +164,9 @@ class Trainer:
         for name in ("lr_warmup_steps", "weight_decay"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"trainer.{name}={getattr(self, name)}: must not be below 0")
+        if self.profile is not None and not 0 <= self.profile[0] < self.profile[1] <= self.max_train_steps:
+            remedy = f"give [FIRST,LAST] with 0 <= FIRST < LAST <= trainer.max_train_steps={self.max_train_steps}"
+            raise ValueError(f"trainer.profile=[{self.profile[0]},{self.profile[1]}]: {remedy}")
         if self.log_with is not None and find_spec(self.log_with) is None:
             raise ValueError(
                 f"trainer.log_with={self.log_with}: that package is not installed; pip install -c constraints.txt -e '.[tracking]'"
@@ -204,7 +212,7 @@ class Trainer:
         Args:
             model: its weights are replaced by the newest whole checkpoint's, if there is one.
             dataset: where batches come from.
-            folder: the record of this run: config.json, metrics.jsonl, state/, previews/, pipeline/.
+            folder: the record of this run: config.json, metrics.jsonl, state/, previews/, pipeline/, profile/.
             config: what made the model and the data, JSON values; a folder that holds a run with another one is refused.
             seed: of the data and of every random number in training.
 

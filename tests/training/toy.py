@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from gen.losses import LossTerms
 from gen.training import loop
 from gen.training.interruption import REQUEUE_EXIT_CODE, Interrupted
+from gen.training.tracking import is_timing
 from gen.training.trainer import Trainer
 
 EPOCH = 100
@@ -131,7 +132,7 @@ def train(folder: Path, *, data: ToyData | None = None, model_class: type[ToyDen
 def metrics(folder: Path) -> list[dict]:
     """Return the lines of metrics.jsonl without what a clock measured."""
     lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name not in ("samples_per_second", "data_share")} for line in lines]
+    return [{name: value for name, value in line.items() if not is_timing(name)} for line in lines]
 
 
 def _train_in_child(folder: Path, options: dict, killed_at_line: int | None) -> int:
