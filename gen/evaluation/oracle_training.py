@@ -59,6 +59,8 @@ class OracleTraining(nn.Module):
         self.crops_per_object, self.absent_per_picture = crops_per_object, absent_per_picture
         self.largest_shift, self.largest_scale = largest_shift, largest_scale
 
+    uses_all_parameters = True
+
     def parameter_groups(self, learning_rate: float) -> list[dict]:
         """Return all parameters as one group."""
         return [{"params": list(self.parameters()), "lr": learning_rate}]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections import UserDict
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -38,7 +39,7 @@ class AttentionControl:
     conditioning: Conditioning
     dtype: torch.dtype
     record: bool = False
-    recorded: dict[int, Float[Tensor, "b p l"]] = field(default_factory=dict)
+    recorded: UserDict[int, Float[Tensor, "b p l"]] = field(default_factory=UserDict)  # FSDP gives its blocks copies of what is a dict
     _biases: dict[tuple, Tensor] = field(default_factory=dict)
 
     def states(self, layer: int) -> Float[Tensor, "b l d"]:

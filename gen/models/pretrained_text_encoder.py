@@ -80,6 +80,11 @@ class PretrainedTextEncoder(Component):
                 self.from_region.bias.copy_(self.model.embeddings.token_embedding.weight.mean(0))
         self.train()
 
+    @property
+    def uses_all_parameters(self) -> bool:
+        """Whether no parameter waits for a caption that names a region; see `RegionDiffusion.uses_all_parameters`."""
+        return self.from_region is None
+
     def train(self, mode: bool = True) -> PretrainedTextEncoder:
         """Set the mode; a frozen text encoder stays in evaluation mode."""
         super().train(mode)

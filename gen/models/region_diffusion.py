@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from gen.data.batch import RegionBatch, View
     from gen.models.pipeline import RegionPipeline
 
-_PAINTING = ("diffusion", "masked_diffusion", "per_region_diffusion", "draft", "attention_region")
+_PICTURE = ("diffusion", "masked_diffusion", "per_region_diffusion")  # of what the decoder paints
+_PAINTING = (*_PICTURE, "draft", "attention_region")
 
 
 class RegionDiffusion(nn.Module):
@@ -197,6 +198,13 @@ class RegionDiffusion(nn.Module):
         if backbone is not None:
             apply_tuning(backbone, self.backbone_tuning)
         apply_tuning(self.decoder.unet, self.decoder_tuning)
+
+    @property
+    def uses_all_parameters(self) -> bool:
+        """Whether every trained parameter has a gradient at every step: not before all parts' losses begin, nor where a part denies it."""
+        wanted = self.loss_weights.wanted(0)
+        begun = bool(wanted & set(_PICTURE)) and all(head.loss in wanted for _, head in (self.heads.named() if self.heads else ()))
+        return begun and all(getattr(part, "uses_all_parameters", True) for part in self.modules() if part is not self)
 
     def parameter_groups(self, learning_rate: float) -> list[dict]:
         """Return the optimizer's groups: encoder, backbone and U-Net as their tunings say, and all other parts."""

@@ -65,6 +65,11 @@ class TimmBackbone(PretrainedBackbone):
         self.layers, self.widths = chosen, [grids[layer]["num_chs"] for layer in chosen]
         self.config.update(weights=None, layers=chosen)
 
+    @property
+    def uses_all_parameters(self) -> bool:
+        """Whether all of timm's many networks have no parts that these layers do without: nobody knows."""
+        return False
+
     def maps(self, image: Float[Tensor, "b c h w"]) -> list[Float[Tensor, "b _ _ _"]]:
         """Run the network on an image whose RGB is normalised."""
         return self.network.forward_intermediates(image, indices=self.layers, norm=True, stop_early=True, intermediates_only=True)

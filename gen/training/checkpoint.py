@@ -7,6 +7,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from gen.artefact import ArtefactError, free_space_or_raise, verify_folder, write_folder
 from gen.training.state import TrainState
 
@@ -29,8 +31,12 @@ class Checkpoints:
     total_limit: int
     keep_every_n_steps: int | None = None
 
-    def save(self, state: TrainState) -> None:
+    def save(self, state: TrainState, tensors: dict[str, dict[str, Tensor]]) -> None:
         """Write a checkpoint, then delete those that are too many.
+
+        Args:
+            state: as it is now.
+            tensors: `state.tensors()`, which all processes asked for.
 
         Raises:
             DiskFullError: if the disk cannot hold it; the others stay.
@@ -39,7 +45,7 @@ class Checkpoints:
         if path.exists():  # only one that `load_newest` found damaged can be in the way
             shutil.rmtree(path)
         free_space_or_raise(self.folder, state.num_bytes())
-        write_folder(path, state.save)
+        write_folder(path, lambda folder: state.save(folder, tensors))
         if self.keep_every_n_steps and state.global_step % self.keep_every_n_steps == 0:
             (path / MARK).touch()
         reached = [other for other in self.paths() if other.name <= path.name and not (other / MARK).exists()]

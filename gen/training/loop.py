@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import math
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
@@ -22,9 +23,11 @@ from gen.artefact import ArtefactError, naming_a_full_disk, verify_folder, write
 from gen.sections import open_account, section
 from gen.training.checkpoint import Checkpoints
 from gen.training.interruption import Interrupted, StopRequest
+from gen.training.micro_batch import in_micro_batches
 from gen.training.preview import save_previews
 from gen.training.profiling import StepProfiler
 from gen.training.run_folder import RunRecord, record_end, refuse_another_config
+from gen.training.sharding import UnusedParameters, accelerator_for, whole
 from gen.training.state import TrainState, seed_of, trained_parameters
 from gen.training.tracking import Stopwatch, Tracking
 from gen.training.trainer import Batch, DataSource, Trainable, Trainer, TrainerError
@@ -35,35 +38,30 @@ logger = logging.getLogger(__name__)
 def fit(trainer: Trainer, model: Trainable, dataset: DataSource, *, folder: Path, config: dict[str, Any], seed: int) -> None:
     """Do what `Trainer.fit` says."""
     with StopRequest() as stop, naming_a_full_disk(folder):
-        kinds = [DistributedDataParallelKwargs(find_unused_parameters=True)]  # a dropped condition leaves its parameters without a gradient
-        accelerator = Accelerator(
-            mixed_precision=trainer.mixed_precision, log_with=trainer.log_with, project_dir=folder, kwargs_handlers=kinds
-        )
+        accelerator = accelerator_for(trainer, model, folder)
         logging.getLogger("gen").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
         refuse_another_config(folder, config)
-        state = _initial_state(trainer, model, dataset, accelerator, seed)
+        state, prepared, optimizer = _initial_state(trainer, model, dataset, accelerator, seed)
         checkpoints = Checkpoints(folder / "state", trainer.checkpoints_total_limit, trainer.keep_checkpoints_every_n_steps)
         checkpoints.load_newest(state)
         if state.global_step >= trainer.max_train_steps:
             logger.info("%s: finished, %d of %d steps are done", folder, state.global_step, trainer.max_train_steps)
+            _export_if_missing(state, accelerator, folder)
             if accelerator.is_main_process:
-                _export_if_missing(state, folder)
                 record_end(folder, "trained", state.global_step)
             accelerator.wait_for_everyone()
             return
         checkpoints.free_space_or_raise(state)
-        accumulation = _accumulation(state, dataset, accelerator.num_processes)
         profiler = StepProfiler(trainer, accelerator.device, accelerator.process_index, folder)
         validation_batch = dataset.validation_batch().to(accelerator.device)  # a missing picture is found now, not in step 500
+        dataset = in_micro_batches(trainer, dataset, state, accelerator)
+        accumulation = _accumulation(state, dataset, accelerator.num_processes)
         accelerator.wait_for_everyone()
         record = RunRecord(folder, config, state, trainer.max_train_steps) if accelerator.is_main_process else nullcontext()
         with record:
             if accelerator.is_main_process:
                 checkpoints.remove_leftovers()
             accelerator.wait_for_everyone()
-            if trainer.compile:
-                state.model.compile()
-            prepared, optimizer = accelerator.prepare(state.model, state.optimizer)
             step = _Step(trainer, dataset, accelerator, prepared, optimizer, state, folder, accumulation, stop)
             tracking = Tracking(accelerator, folder, config, state.global_step, trainer.max_train_steps)
             with closing(step), closing(tracking), closing(profiler):
@@ -98,20 +96,28 @@ def _train(step: _Step, checkpoints: Checkpoints, tracking: Tracking, profiler: 
                 raise Interrupted(f"{folder}: stopped by {reason} after step {state.global_step}; the same command goes on from there")
 
 
-def _initial_state(trainer: Trainer, model: Trainable, dataset: DataSource, accelerator: Accelerator, seed: int) -> TrainState:
-    """Build the state of step 0 on the accelerator's device."""
+def _initial_state(
+    trainer: Trainer, model: Trainable, dataset: DataSource, accelerator: Accelerator, seed: int
+) -> tuple[TrainState, nn.Module, AcceleratedOptimizer]:
+    """Build the state of step 0 on the accelerator's device, and model and optimizer as the accelerator has prepared them."""
     assert isinstance(model, nn.Module)
-    model.to(accelerator.device).train()
+    model.train()
+    whole_model = copy.deepcopy(model) if accelerator.is_fsdp2 and accelerator.is_main_process else None
+    model.to(accelerator.device)
     rate = trainer.scaled_learning_rate(accelerator.num_processes, dataset.train_batch_size)
     groups = model.parameter_groups(rate)
     optimizer = torch.optim.AdamW(groups, lr=rate, betas=trainer.betas, weight_decay=trainer.weight_decay, fused=True)
     schedule = get_scheduler(
         trainer.lr_scheduler, optimizer, num_warmup_steps=trainer.lr_warmup_steps, num_training_steps=trainer.max_train_steps
     )
+    if trainer.compile:
+        model.compile()
+    prepared, prepared_optimizer = accelerator.prepare(model, optimizer)
     parameters = [parameter for _, parameter in trained_parameters(model)]
     ema = EMAModel(parameters, decay=trainer.ema_decay, use_ema_warmup=True, inv_gamma=1.0, power=0.75, foreach=True)
     effective_batch = dataset.train_batch_size * trainer.accumulation(accelerator.num_processes) * accelerator.num_processes
-    return TrainState(model, optimizer, schedule, ema, accelerator.scaler, seed, effective_batch)
+    state = TrainState(model, optimizer, schedule, ema, accelerator.scaler, seed, effective_batch, whole_model=whole_model)
+    return state, prepared, prepared_optimizer
 
 
 def _accumulation(state: TrainState, dataset: DataSource, num_processes: int) -> int:
@@ -145,6 +151,8 @@ class _Step:
     def __post_init__(self) -> None:
         self.num_processes, self.rank = self.accelerator.num_processes, self.accelerator.process_index
         self.asked_to_stop = False
+        searches = self.accelerator.is_fsdp2 and not self.state.model.uses_all_parameters
+        self.unused = UnusedParameters(self.accelerator, self.state.model) if searches else None
         self.batches: Iterator[Batch] = self.dataset.train_batches(
             seed=self.state.seed, rank=self.rank, num_processes=self.num_processes, start=self.state.position
         )
@@ -170,8 +178,10 @@ class _Step:
     @section("optimizer")
     def _update(self, metrics: dict[str, float], terms: dict[str, torch.Tensor], seeds: list[int]) -> dict[str, float]:
         """Clip the gradients and change the weights, unless something is not finite; return learning rate and gradient norm."""
+        if self.unused is not None:
+            self.unused.drop_gradients()
         _hold_back(self.optimizer, self.state.global_step)
-        grad_norm = float(self.accelerator.clip_grad_norm_(self.state.model.parameters(), self.trainer.max_grad_norm))
+        grad_norm = float(whole(self.accelerator.clip_grad_norm_(self.state.model.parameters(), self.trainer.max_grad_norm)))
         told = {"learning_rate": float(self.state.schedule.get_last_lr()[0]), "grad_norm": grad_norm}
         sound = math.isfinite(metrics["loss"]) and (math.isfinite(grad_norm) or self.state.scaler is not None)
         if not sound:
@@ -200,7 +210,7 @@ class _Step:
             torch.manual_seed(seed_of(self.state.seed, "forward", block + micro_step * self.num_processes))
             last = micro_step == self.accumulation - 1
             with nullcontext() if last else self.accelerator.no_sync(self.prepared):
-                with section("forward"):  # the model says what of it is "encode" and "decode"
+                with section("forward"), self.accelerator.autocast():  # the model says what of it is "encode" and "decode"
                     losses = self.prepared(batch, self.state.global_step)
                 with section("backward"):
                     self.accelerator.backward(losses.total / self.accumulation)
@@ -232,30 +242,35 @@ def _hold_back(optimizer: AcceleratedOptimizer, global_step: int) -> None:
 
 @section("preview")
 def _preview(state: TrainState, batch: Batch, accelerator: Accelerator, tracking: Tracking, folder: Path) -> None:
-    if accelerator.is_main_process:
-        with accelerator.autocast():
-            pictures = save_previews(state, batch, folder / "previews")
-        tracking.log_images(pictures, state.global_step)
+    with state.averaged_model() as model, accelerator.autocast():
+        if accelerator.is_main_process:
+            tracking.log_images(save_previews(state, model, batch, folder / "previews"), state.global_step)
     accelerator.wait_for_everyone()
 
 
 @section("checkpoint")
 def _checkpoint(state: TrainState, checkpoints: Checkpoints, accelerator: Accelerator, folder: Path, *, export: bool) -> None:
+    if export:
+        _export(state, accelerator, folder)  # first: whoever finds the last checkpoint may rely on the last pipeline
+    tensors = state.tensors()
     if accelerator.is_main_process:
-        if export:
-            _export(state, folder)  # first: whoever finds the last checkpoint may rely on the last pipeline
-        checkpoints.save(state)
+        checkpoints.save(state, tensors)
     accelerator.wait_for_everyone()
 
 
-def _export(state: TrainState, folder: Path) -> None:
-    with state.averaged_weights():
-        write_folder(folder / "pipeline", state.model.save_pipeline)
+def _export(state: TrainState, accelerator: Accelerator, folder: Path) -> None:
+    with state.averaged_model() as model:
+        if accelerator.is_main_process:
+            write_folder(folder / "pipeline", model.save_pipeline)
 
 
-def _export_if_missing(state: TrainState, folder: Path) -> None:
+def _export_if_missing(state: TrainState, accelerator: Accelerator, folder: Path) -> None:
+    missing = None
     try:
         verify_folder(folder / "pipeline")
     except ArtefactError as error:
-        logger.info("%s; it is written again", error)
-        _export(state, folder)
+        missing = error
+    accelerator.wait_for_everyone()  # nobody writes before all have looked
+    if missing is not None:
+        logger.info("%s; it is written again", missing)
+        _export(state, accelerator, folder)

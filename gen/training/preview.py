@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -13,11 +14,12 @@ from image_utils.io import save_image
 
 
 @torch.no_grad()
-def save_previews(state: TrainState, batch: Batch, folder: Path) -> dict[str, Image.Image]:
-    """Paint previews with the averaged weights, the same noise at every step, and write `step_<global step>_<name>.png`.
+def save_previews(state: TrainState, model: Any, batch: Batch, folder: Path) -> dict[str, Image.Image]:
+    """Paint previews with the same noise at every step, and write `step_<global step>_<name>.png`.
 
     Args:
-        state: its model paints; weights and mode are as before afterwards.
+        state: says which step it is.
+        model: with averaged weights; its mode is as before afterwards.
         batch: on the model's device.
         folder: where the files go.
 
@@ -26,13 +28,12 @@ def save_previews(state: TrainState, batch: Batch, folder: Path) -> dict[str, Im
     """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed_of(state.seed, "preview"))
-    was_training = state.model.training
-    state.model.eval()
+    was_training = model.training
+    model.eval()
     try:
-        with state.averaged_weights():
-            pictures = state.model.preview(batch)
+        pictures = model.preview(batch)
     finally:
-        state.model.train(was_training)
+        model.train(was_training)
     for name, picture in pictures.items():
         save_image(picture, folder / f"step_{state.global_step:08d}_{name}.png", None)
     return pictures

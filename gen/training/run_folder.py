@@ -22,11 +22,12 @@ logger = logging.getLogger(__name__)
 
 Status = Literal["running", "requeue", "failed", "trained", "finished"]
 CONFIG, METRICS, STATUS, LOCK = "config.json", "metrics.jsonl", "status.json", "lock"
-# These, and what lies below them, do not change the weights.
+# These, and what lies below them, do not change the weights. The last two say how the work is cut: like the number of processes, which may
+# change as well, they change in which order sums are rounded.
 MAY_CHANGE = (
     "trainer.log_with", "trainer.eval_every_n_steps", "trainer.checkpointing_steps", "trainer.checkpoints_total_limit",
-    "trainer.keep_checkpoints_every_n_steps", "trainer.profile", "trainer.profile_with", "dataset.num_workers",
-    "evaluation", "tags", "model.loss_weights.max_train_steps",
+    "trainer.keep_checkpoints_every_n_steps", "trainer.profile", "trainer.profile_with", "dataset.num_workers", "evaluation", "tags",
+    "model.loss_weights.max_train_steps", "trainer.distributed", "trainer.auto_micro_batch",
 )  # fmt: skip
 MAY_CHANGE_IF_CONSTANT = "trainer.max_train_steps"  # a decaying learning rate depends on it, a constant one does not
 

@@ -31,7 +31,11 @@ class Batch(Protocol):
 
 @runtime_checkable
 class DataSource(Protocol):
-    """What the trainer knows of a dataset."""
+    """What the trainer knows of a dataset.
+
+    Attributes:
+        train_batch_size: samples of one batch; the trainer makes a copy with less where it has to.
+    """
 
     train_batch_size: int
 
@@ -51,7 +55,14 @@ class DataSource(Protocol):
 
 @runtime_checkable
 class Trainable(Protocol):
-    """What the trainer knows of a model, which is also a `torch.nn.Module`."""
+    """What the trainer knows of a model, which is also a `torch.nn.Module`.
+
+    Attributes:
+        uses_all_parameters: whether every trained parameter has a gradient after every backward. If not, processes have to find those that
+            have none, which costs time.
+    """
+
+    uses_all_parameters: bool
 
     def parameter_groups(self, learning_rate: float) -> list[dict]:
         """Return the optimizer's groups: the parameters to train, and what differs from the defaults.
@@ -89,6 +100,11 @@ class Trainer:
         scale_lr_gpus_grad_accum: multiply the learning rate by processes x accumulation.
         scale_lr_batch_size: multiply the learning rate by `train_batch_size`.
         mixed_precision: of the forward; weights, optimizer and loss stay in fp32.
+        distributed: how several processes share the work: ddp, where each holds the whole model, or fsdp, where each holds a part of the
+            weights, gradients, moments and averages (FSDP2). The mathematics is the same, and so are checkpoints and pipelines; a run may
+            change between them. One process holds everything either way.
+        auto_micro_batch: before the first step try whether the memory holds `train_batch_size` samples, else half of them, and so on, and
+            accumulate as many forwards more, so that the effective batch stays. What was found is kept when the run is resumed.
         compile: run the model through torch.compile; the first step then takes minutes on a CPU.
         ema_decay: largest decay of the averaged weights; it warms up as 1 - (1 + step)^(-3/4), so short runs have a useful average.
         log_with: a tracker beside `metrics.jsonl`; wandb runs offline where there is no key.
@@ -119,6 +135,8 @@ class Trainer:
     scale_lr_gpus_grad_accum: bool = False
     scale_lr_batch_size: bool = False
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    distributed: Literal["ddp", "fsdp"] = "ddp"
+    auto_micro_batch: bool = False
     compile: bool = False
     ema_decay: float = 0.9999
     log_with: Literal["wandb", "tensorboard"] | None = None
@@ -152,6 +170,11 @@ class Trainer:
         if self.log_with is not None and find_spec(self.log_with) is None:
             raise ValueError(
                 f"trainer.log_with={self.log_with}: that package is not installed; pip install -c constraints.txt -e '.[tracking]'"
+            )
+        if self.auto_micro_batch and self.distributed == "fsdp":
+            raise ValueError(
+                "trainer.auto_micro_batch=true with trainer.distributed=fsdp: processes that share a model compute it together, so one that"
+                " ran out of memory alone would leave the others waiting; set dataset.train_batch_size to what fits, or distributed=ddp"
             )
         for name, value in (("ema_decay", self.ema_decay), ("betas", self.betas[0]), ("betas", self.betas[1])):
             if not 0 <= value < 1:
@@ -195,7 +218,7 @@ class Trainer:
 
         Raises:
             RunFolderError: if the folder holds a run with another config, or another process trains in it.
-            TrainerError: if the settings do not fit the number of processes.
+            TrainerError: if the settings do not fit the processes or their devices.
             DiskFullError: if the disk cannot hold what is written; the checkpoints that were there still are.
             Interrupted: if SIGTERM, SIGUSR1 or SIGUSR2 came; a checkpoint was written at the next step boundary.
             FloatingPointError: if a loss is not finite and `on_nonfinite` is "stop".

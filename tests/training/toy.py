@@ -71,6 +71,8 @@ class ToyData:
 class ToyDenoiser(nn.Module):
     """Predict the clean picture; dropout, a condition that is sometimes absent, a frozen part, tied weights."""
 
+    uses_all_parameters = False
+
     def __init__(self) -> None:
         super().__init__()
         self.frozen = nn.Linear(12, 12).requires_grad_(False)
