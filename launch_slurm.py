@@ -155,7 +155,8 @@ def submit(trainings: Sequence[Training], settings: Settings, *, group: str | No
 
     base = Path(os.path.commonpath([training.folder for training in trainings]))
     kept = {name: value for name, value in os.environ.items() if name == "SLURM_CONF" or name.startswith("SBATCH_")}
-    variables = kept | _import_path() | ({"WANDB_RUN_GROUP": group} if group else {}) | dict(word.split("=", 1) for word in settings.env)
+    variables = kept | ({"WANDB_RUN_GROUP": group} if group else {}) | dict(word.split("=", 1) for word in settings.env)
+    variables |= _import_path(variables.get("PYTHONPATH"))  # the nodes import NodeTask
     try:
         executor = _executor(base / "slurm" / "%j", settings, base.name)
         with clean_env(), environment_variables(**variables):  # the variables of a job that we may be in are not the new job's
@@ -292,9 +293,9 @@ def _slurm(*command: str) -> str:
     return done.stdout
 
 
-def _import_path() -> dict[str, str]:
+def _import_path(others: str | None = None) -> dict[str, str]:
     """Return the variable by which other processes find the repository, wherever they run."""
-    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), others or os.environ.get("PYTHONPATH")]))}
 
 
 def _nearest(name: str, valid: Sequence[str] | dict[str, Any]) -> str:

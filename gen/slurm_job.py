@@ -204,20 +204,20 @@ def _run(script: str) -> int:
             if told_at == -math.inf:
                 print(f"{signal.Signals(received[0]).name}: the training is asked to write a checkpoint and to end", flush=True)
             told_at = time.monotonic()
-            for pid in _descendants(process.pid):
+            for pid in _children(process.pid):
                 with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
                     os.kill(pid, signal.SIGUSR2)
         time.sleep(0.2)
     return process.returncode
 
 
-def _descendants(pid: int) -> list[int]:
-    """Return the processes below a process, those below these, and so on."""
-    try:
-        children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:  # it has ended meanwhile
-        return []
-    return [*children, *(below for child in children for below in _descendants(child))]
+def _children(pid: int) -> list[int]:
+    """Return the processes that a process has started: the trainings of a launcher, not their loader workers."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):  # it has ended meanwhile
+        for path in Path(f"/proc/{pid}/task").glob("*/children"):
+            found += map(int, path.read_text().split())
+    return found
 
 
 def _scontrol(*words: str) -> str:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "setpriv")
 NODES = ("n1", "n2")
 CPUS, MEMORY_MB, GPUS = 2, 8000, 2  # of each node, declared: nobody compares them with what this machine has
 GRACE_SECONDS = 40  # between the signal and the end of a preempted job; a checkpoint and a slow start must fit in

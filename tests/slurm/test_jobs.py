@@ -266,6 +266,7 @@ def test_every_option_reaches_slurm_and_a_failing_init_command_fails_the_job(clu
     options |= {"job-name": "named", "env": "FROM_THE_COMMAND_LINE=yes", "max-tries": "7", "signal-seconds": "90"}
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
     inits = ["--init", "env > there.txt", "--init", "echo the modules are not there >&2; exit 3"]
+    words += ["--env", "PYTHONPATH=/elsewhere"]
     done = run_cli(repository / "launch_slurm.py", *words, *inits, "--tail", "--", *TINY, "exp=options")
     assert done.returncode == 1, done.stderr
     assert "the modules are not there" in done.stdout
@@ -287,6 +288,7 @@ def test_every_option_reaches_slurm_and_a_failing_init_command_fails_the_job(clu
     assert "--signal=USR2@90" in script
     there = dict(line.split("=", 1) for line in Path("there.txt").read_text().splitlines() if "=" in line)
     assert there["FROM_THE_COMMAND_LINE"] == "yes"
+    assert there["PYTHONPATH"] == f"{repository}:/elsewhere"
     assert there["CUDA_VISIBLE_DEVICES"] == "0,1"
     assert "try 1 of 7" in done.stdout
     assert "--num_processes 3" in done.stdout
