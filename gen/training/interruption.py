@@ -12,8 +12,11 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 REQUEUE_EXIT_CODE = 75  # sysexits.h: EX_TEMPFAIL, "the user is invited to retry"
 
 
-class Interrupted(Exception):  # noqa: N818  not an error: the run did what it was asked
-    """A run that was asked to stop has written a checkpoint; the same command continues it."""
+class Interrupted(BaseException):
+    """A run that was asked to stop has written a checkpoint; the same command continues it.
+
+    Like KeyboardInterrupt no `Exception`: nothing went wrong, and whoever handles errors on the way shall not handle this.
+    """
 
 
 class StopRequest:
