@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from configs import build_store
 from configs.hydra import main
+from gen.artefact import naming_a_full_disk
 from gen.data.region_data import RegionData
 from gen.training.run_folder import folder_of, record_end
 from gen.training.trainer import Trainable, Trainer
@@ -29,9 +30,10 @@ def train(trainer: Trainer, dataset: RegionData, model: Trainable, evaluation: C
     folder = folder_of(exp)
     trainer.fit(model, dataset, folder=folder, config=OmegaConf.to_container(zen_cfg, resolve=True), seed=zen_cfg.seed)
     if os.environ.get("RANK", "0") == "0":
-        if evaluation is not None:
-            evaluation(folder / "pipeline", folder / "evaluation")
-        record_end(folder, "finished", trainer.max_train_steps)
+        with naming_a_full_disk(folder):
+            if evaluation is not None:
+                evaluation(folder / "pipeline", folder / "evaluation")
+            record_end(folder, "finished", trainer.max_train_steps)
 
 
 if __name__ == "__main__":

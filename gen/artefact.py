@@ -39,7 +39,7 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
         DiskFullError: if there is no room; an older artefact stays.
     """
     folder = Path(folder)
-    _refuse_foreign(folder)
+    refuse_foreign(folder)
     partial, previous = folder.with_name(f".{folder.name}.partial"), folder.with_name(f".{folder.name}.previous")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -110,9 +110,11 @@ def naming_a_full_disk(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, SafetensorError) as error:  # safetensors writes from Rust, which only tells the number in its message
-        numbers = (errno.ENOSPC, errno.EDQUOT)
-        if getattr(error, "errno", None) not in numbers and not any(f"os error {number}" in str(error) for number in numbers):
+    except (OSError, SafetensorError) as error:
+        numbers = (errno.ENOSPC, errno.EDQUOT)  # safetensors, written from Rust, and a loader's process only tell them in their message
+        if getattr(error, "errno", None) not in numbers and not any(
+            words in str(error) for number in numbers for words in (f"os error {number}", f"[Errno {number}]")
+        ):
             raise
         raise DiskFullError(f"{path}: the disk or the quota is full ({error}); free some space and run the same command again") from error
 
@@ -125,7 +127,12 @@ def write_text(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def _refuse_foreign(folder: Path) -> None:
+def refuse_foreign(folder: Path) -> None:
+    """Refuse to write where files lie that `write_folder` did not write.
+
+    Raises:
+        ArtefactError: naming the folder.
+    """
     if not folder.exists():
         return
     if not folder.is_dir():

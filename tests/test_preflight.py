@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
@@ -44,6 +48,9 @@ def test_every_mistake_is_named_with_its_training(capsys, monkeypatch):
         "exp=../elsewhere": "stay inside outputs/",
         "dataset.validation_image=[absent.png]": "absent.png",
         "+experiment=demo_exp seed=": "seed",
+        "model.decoder.prediction_type=bogus": "model.decoder.prediction_type=bogus",
+        "model.region_dropout=7": "region_dropout=7",
+        "+experiment=demo_exp evaluation=counterfactuals evaluation.num_scenes=many": "evaluation.num_scenes: Value 'many'",
     }
     code, said, errors = check(capsys, monkeypatch, "+experiment=demo_exp", *wrong)
     assert (code, said) == (2, "")
@@ -63,6 +70,24 @@ def test_a_run_folder_of_another_config_and_one_that_cannot_be_written_are_refus
     assert code == 2
     assert "outputs/taken: holds a run with another config" in errors
     assert "outputs/file/below: cannot be written" in errors
+
+
+def test_a_folder_that_this_user_may_not_enter_is_refused(monkeypatch, tmp_path):
+    locked = tmp_path / "outputs"
+    locked.mkdir(mode=0o700)
+    script = "import os, pathlib; os.setuid(65534); from configs.preflight import _refuse_unwritable as r; r(pathlib.Path('outputs/a/b'))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import torch, configs.preflight; {script}"],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if "setuid" in done.stderr:
+        pytest.skip("only root can become somebody else")
+    assert "RunFolderError: outputs/a/b: cannot be written, because of" in done.stderr
+
+
+def test_a_model_that_reads_weights_is_not_built(capsys, monkeypatch):
+    code, said, _ = check(capsys, monkeypatch, "model/region_encoder/backbone=dinov2 model.region_encoder.backbone.weights=absent/folder")
+    assert code == 0 and json.loads(said)
 
 
 def test_groups_are_listed(capsys, monkeypatch):

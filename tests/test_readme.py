@@ -29,7 +29,7 @@ def at_toy_size(block: str) -> str:
 
 def workplace(folder: Path, repository: Path, photographs: dict[str, Image.Image]) -> Path:
     """Make a folder that looks like the repository's root to the commands, with the pictures that they name."""
-    for name in ("train.py", "scripts"):
+    for name in ("train.py", "multirun.py", "scripts"):
         (folder / name).symlink_to(repository / name)
     (folder / "data").mkdir()
     photographs["chelsea"].resize((96, 64)).save(folder / "data" / "conditioning_image_1.png")

@@ -7,6 +7,7 @@ import random
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -146,7 +147,9 @@ class RegionData:
             _Stream(self, seed), sampler=positions, batch_size=None, num_workers=self.num_workers,
             prefetch_factor=4 if self.num_workers else None, worker_init_fn=_begin_worker,
         )  # fmt: skip
-        yield from loader
+        with _signals_held_back():
+            batches = iter(loader)  # its processes begin with the signals blocked, until they know what to do about them
+        yield from batches
 
     def validation_batch(self) -> RegionBatch:
         """Return the held-out batch, unaugmented: first the `validation_image` pictures, then items of the dataset."""
@@ -304,6 +307,16 @@ def _pose_generator(seed: int) -> random.Random:
 def _stack_cameras(cameras: list[Tensor | None]) -> Float[Tensor, "b 12"]:
     """Stack relative cameras; an item without one (an extra validation picture) is its own target, seen by one camera."""
     return torch.stack([torch.eye(3, 4).flatten() if camera is None else camera for camera in cameras])
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Keep the signals that ask a run to stop waiting for a moment."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin_worker(worker: int) -> None:

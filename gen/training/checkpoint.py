@@ -46,9 +46,9 @@ class Checkpoints:
             shutil.rmtree(path)
         free_space_or_raise(self.folder, state.num_bytes())
         write_folder(path, lambda folder: state.save(folder, tensors))
-        if self.keep_every_n_steps and state.global_step % self.keep_every_n_steps == 0:
-            (path / MARK).touch()
-        reached = [other for other in self.paths() if other.name <= path.name and not (other / MARK).exists()]
+        if self._is_marked(path):
+            (path / MARK).touch()  # for whoever changes keep_every_n_steps later
+        reached = [other for other in self.paths() if other.name <= path.name and not self._is_marked(other)]
         for old in reached[: -self.total_limit]:
             shutil.rmtree(old)
 
@@ -76,10 +76,15 @@ class Checkpoints:
             raise ArtefactError(f"{self.folder}: all {len(paths)} checkpoints are damaged; delete this folder to train from the start")
 
     def free_space_or_raise(self, state: TrainState) -> None:
-        """Refuse to begin a run whose checkpoints the disk cannot hold: those kept, and the next before the oldest goes."""
-        missing = max(self.total_limit + 1 - len(self.paths()), 1)
+        """Refuse to begin a run whose newest checkpoints the disk cannot hold, with the next one before the oldest goes."""
+        there = sum(not self._is_marked(path) for path in self.paths())
+        missing = max(self.total_limit + 1 - there, 1)
         free_space_or_raise(self.folder, missing * state.num_bytes())
 
     def paths(self) -> list[Path]:
         """Return the checkpoints, oldest first."""
         return sorted(self.folder.glob("step_" + "[0-9]" * 8))
+
+    def _is_marked(self, path: Path) -> bool:
+        step = int(path.name.removeprefix("step_"))
+        return (path / MARK).exists() or bool(self.keep_every_n_steps and step % self.keep_every_n_steps == 0)

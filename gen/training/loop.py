@@ -19,7 +19,7 @@ from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from torch import nn
 
-from gen.artefact import ArtefactError, naming_a_full_disk, verify_folder, write_folder, write_text
+from gen.artefact import ArtefactError, naming_a_full_disk, refuse_foreign, verify_folder, write_folder, write_text
 from gen.sections import open_account, section
 from gen.training.checkpoint import Checkpoints
 from gen.training.interruption import Interrupted, StopRequest
@@ -41,31 +41,36 @@ def fit(trainer: Trainer, model: Trainable, dataset: DataSource, *, folder: Path
         accelerator = accelerator_for(trainer, model, folder)
         logging.getLogger("gen").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
         refuse_another_config(folder, config)
-        state, prepared, optimizer = _initial_state(trainer, model, dataset, accelerator, seed)
-        checkpoints = Checkpoints(folder / "state", trainer.checkpoints_total_limit, trainer.keep_checkpoints_every_n_steps)
-        checkpoints.load_newest(state)
-        if state.global_step >= trainer.max_train_steps:
-            logger.info("%s: finished, %d of %d steps are done", folder, state.global_step, trainer.max_train_steps)
-            _export_if_missing(state, accelerator, folder)
-            if accelerator.is_main_process:
-                record_end(folder, "trained", state.global_step)
-            accelerator.wait_for_everyone()
-            return
-        checkpoints.free_space_or_raise(state)
-        profiler = StepProfiler(trainer, accelerator.device, accelerator.process_index, folder)
-        validation_batch = dataset.validation_batch().to(accelerator.device)  # a missing picture is found now, not in step 500
-        dataset = in_micro_batches(trainer, dataset, state, accelerator)
-        accumulation = _accumulation(state, dataset, accelerator.num_processes)
-        accelerator.wait_for_everyone()
-        record = RunRecord(folder, config, state, trainer.max_train_steps) if accelerator.is_main_process else nullcontext()
-        with record:
+        with RunRecord(folder, trainer.max_train_steps, writes=accelerator.is_main_process) as record:
+            accelerator.wait_for_everyone()  # nobody reads a folder in which another run still writes
+            state, prepared, optimizer = _initial_state(trainer, model, dataset, accelerator, seed)
+            checkpoints = Checkpoints(folder / "state", trainer.checkpoints_total_limit, trainer.keep_checkpoints_every_n_steps)
+            checkpoints.load_newest(state)
+            if state.global_step >= trainer.max_train_steps:
+                logger.info("%s: finished, %d of %d steps are done", folder, state.global_step, trainer.max_train_steps)
+                _export_if_missing(state, accelerator, folder)
+                if accelerator.is_main_process:
+                    record_end(folder, "trained", state.global_step)
+                accelerator.wait_for_everyone()
+                return
+            refuse_foreign(folder / "pipeline")
+            checkpoints.free_space_or_raise(state)
+            profiler = StepProfiler(trainer, accelerator.device, accelerator.process_index, folder)
+            validation_batch = dataset.validation_batch().to(accelerator.device)  # a missing picture is found now, not in step 500
+            dataset = in_micro_batches(trainer, dataset, state, accelerator)
+            accumulation = _accumulation(state, dataset, accelerator.num_processes)
             if accelerator.is_main_process:
                 checkpoints.remove_leftovers()
+            record.begin(config, state)
             accelerator.wait_for_everyone()
-            step = _Step(trainer, dataset, accelerator, prepared, optimizer, state, folder, accumulation, stop)
-            tracking = Tracking(accelerator, folder, config, state.global_step, trainer.max_train_steps)
-            with closing(step), closing(tracking), closing(profiler):
-                _train(step, checkpoints, tracking, profiler, validation_batch)
+            try:
+                step = _Step(trainer, dataset, accelerator, prepared, optimizer, state, folder, accumulation, stop)
+                tracking = Tracking(accelerator, folder, config, state.global_step, trainer.max_train_steps)
+                with closing(step), closing(tracking), closing(profiler), record.training():
+                    _train(step, checkpoints, tracking, profiler, validation_batch)
+            except Interrupted:
+                accelerator.wait_for_everyone()  # a launcher kills the others when the first has left
+                raise
 
 
 def _train(step: _Step, checkpoints: Checkpoints, tracking: Tracking, profiler: StepProfiler, validation_batch: Batch) -> None:
@@ -129,7 +134,7 @@ def _accumulation(state: TrainState, dataset: DataSource, num_processes: int) ->
     accumulation, rest = divmod(state.effective_batch, dataset.train_batch_size * num_processes)
     if rest:
         have = f"{num_processes} processes with dataset.train_batch_size={dataset.train_batch_size}"
-        remedy = "start a number of processes that divides it"
+        remedy = f"start a number of processes that divides {state.effective_batch // dataset.train_batch_size}"
         raise TrainerError(f"the run was begun with {state.effective_batch} samples a global step, which {have} cannot make; {remedy}")
     return accumulation
 

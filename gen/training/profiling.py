@@ -61,7 +61,6 @@ class StepProfiler:
 @contextmanager
 def _torch_files(path: Path, on_cuda: bool) -> Iterator[None]:
     """Profile what happens inside; write a Chrome trace, a table of operators and, on a CUDA device, a memory snapshot."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_cuda else [])]
     if on_cuda:
         torch.cuda.memory._record_memory_history(max_entries=200_000)  # the newest so many allocations and frees
@@ -71,14 +70,22 @@ def _torch_files(path: Path, on_cuda: bool) -> Iterator[None]:
         yield
     finally:
         profiler.stop()
-        if on_cuda:  # a pickle, the only format that PyTorch has for it; nothing of ours reads it
-            torch.cuda.memory._dump_snapshot(f"{path}.memory.pickle")
-            torch.cuda.memory._record_memory_history(enabled=None)
-        profiler.export_chrome_trace(f"{path}.trace.json.gz")
-        order = "self_device_time_total" if on_cuda else "self_cpu_time_total"
-        table = profiler.key_averages().table(sort_by=order, row_limit=OPERATORS_IN_TABLE, max_name_column_width=80)
-        path.with_name(f"{path.name}.operators.txt").write_text(table + "\n")
-        logger.info("profile written: %s.*", path)
+        try:
+            _write(profiler, path, on_cuda)
+        except (OSError, RuntimeError) as error:  # no reason to end a training, nor to hide why it ends
+            logger.warning("profile not written: %s.*: %s", path, error)
+
+
+def _write(profiler: profile, path: Path, on_cuda: bool) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if on_cuda:  # a pickle, the only format that PyTorch has for it; nothing of ours reads it
+        torch.cuda.memory._dump_snapshot(f"{path}.memory.pickle")
+        torch.cuda.memory._record_memory_history(enabled=None)
+    profiler.export_chrome_trace(f"{path}.trace.json.gz")
+    order = "self_device_time_total" if on_cuda else "self_cpu_time_total"
+    table = profiler.key_averages().table(sort_by=order, row_limit=OPERATORS_IN_TABLE, max_name_column_width=80)
+    path.with_name(f"{path.name}.operators.txt").write_text(table + "\n")
+    logger.info("profile written: %s.*", path)
 
 
 @contextmanager

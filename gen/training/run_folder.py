@@ -8,6 +8,8 @@ import json
 import logging
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, Literal
@@ -75,40 +77,69 @@ def refuse_another_config(folder: Path, config: dict[str, Any]) -> None:
 
 
 class RunRecord:
-    """The folder while a run trains in it: locked against a second one, with a status that says how it goes or why it ended.
+    """The folder while a process works in it: locked against a second training, with a status that says how it goes or why it ended.
 
     The lock belongs to the process (POSIX record lock): it is not inherited by loader workers, and the system drops it when the process
     dies, however that happens.
 
     Args:
-        folder: of the run; it is made here.
-        config: is recorded.
-        state: tells the global step.
+        folder: of the run; it is made on entering.
         max_train_steps: where the run ends.
+        writes: whether this is the process that keeps the record; in any other nothing is done.
 
     Raises:
-        RunFolderError: on entering, if another process trains in the folder.
+        RunFolderError: on entering, if another process trains in the folder, or it cannot be written.
     """
 
-    def __init__(self, folder: Path, config: dict[str, Any], state: TrainState, max_train_steps: int) -> None:
-        self._folder, self._config, self._state, self._max_train_steps = folder, config, state, max_train_steps
+    def __init__(self, folder: Path, max_train_steps: int, *, writes: bool) -> None:
+        self._folder, self._max_train_steps, self._writes = folder, max_train_steps, writes
+        self._state: TrainState | None = None
+        self._ended = False
 
     def __enter__(self) -> RunRecord:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self._folder / LOCK)
-        write_text(self._folder / CONFIG, json.dumps(self._config, indent=1))
-        _drop_metrics_after(self._folder / METRICS, self._state.global_step)
-        record_status(self._folder, "running", self._state.global_step, self._max_train_steps)
+        if self._writes:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._lock = _lock(self._folder / LOCK)
+            except PermissionError as error:
+                raise RunFolderError(f"{self._folder}: cannot be written ({error}); start from a folder that can") from error
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if error is not None:
+            self._end(error)
+        if self._writes:
+            self._lock.close()
+
+    def begin(self, config: dict[str, Any], state: TrainState) -> None:
+        """Record the config and that the run is running, and drop the metrics of steps that will be done again."""
+        self._state = state
+        if self._writes:
+            write_text(self._folder / CONFIG, json.dumps(config, indent=1))
+            _drop_metrics_after(self._folder / METRICS, state.global_step)
+            record_status(self._folder, "running", state.global_step, self._max_train_steps)
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Say how the training ends as soon as it does: trackers may take long to finish, and a launcher may not wait for them."""
+        try:
+            yield
+        except BaseException as error:
+            self._end(error)
+            raise
+        self._end(None)
+
+    def _end(self, error: BaseException | None) -> None:
+        """Write how it ended, once."""
+        if self._ended or not self._writes:
+            return
+        self._ended = True
         status: Status = "trained" if error is None else "requeue" if isinstance(error, Interrupted) else "failed"
         message = "" if error is None else str(error) or type(error).__name__
         try:
-            record_status(self._folder, status, self._state.global_step, self._max_train_steps, message)
+            record_status(self._folder, status, self._state.global_step if self._state else 0, self._max_train_steps, message)
         except OSError as full:  # must not hide why the run ended
             logger.warning("%s: cannot be written: %s", self._folder / STATUS, full)
-        self._lock.close()
 
 
 def record_status(folder: Path, status: Status, global_step: int, max_train_steps: int, message: str = "") -> None:
@@ -153,11 +184,11 @@ def _drop_metrics_after(path: Path, global_step: int) -> None:
     kept = []
     for line in path.read_text(errors="replace").splitlines(keepends=True):
         try:
-            step = json.loads(line)["global_step"]
+            done = json.loads(line)["global_step"] <= global_step
         except (ValueError, KeyError, TypeError):
             logger.warning("%s: a damaged line is dropped: %.60r", path, line)
             continue
-        if line.endswith("\n") and step <= global_step:
+        if line.endswith("\n") and done:
             kept.append(line)
     write_text(path, "".join(kept))
 

@@ -81,7 +81,7 @@ class TrainState:
         """Replace the state by one that `save` wrote for the same model and trainer."""
         numbers = json.loads((folder / "state.json").read_text())
         for name in NUMBERS:
-            setattr(self, name, numbers[name])
+            setattr(self, name, numbers.get(name, getattr(self, name)))  # the samples a step of an older run are this start's
         weights, own = load_file(folder / "model.safetensors"), self._model_tensors()
         if weights.keys() != own.keys():
             strange = sorted(weights.keys() ^ own.keys())[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -16,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gen.artefact import DiskFullError, write_folder
+from gen.artefact import ArtefactError, DiskFullError, write_folder
 from gen.training.interruption import Interrupted
 from gen.training.run_folder import RunFolderError
 from gen.training.trainer import Trainer, TrainerError
@@ -97,7 +96,10 @@ def test_an_effective_batch_that_cannot_be_kept_is_refused(tmp_path):
     numbers = json.loads(path.read_text()) | {"effective_batch": 6}
     path.write_text(json.dumps(numbers))  # as if it had been begun with three processes of two samples
     _sign(path.parent)
-    with pytest.raises(TrainerError, match="begun with 6 samples a global step, which 1 processes with dataset.train_batch_size=4 cannot"):
+    with pytest.raises(
+        TrainerError,
+        match="begun with 6 samples a global step, which 1 processes with dataset.train_batch_size=4 cannot make; start a number",
+    ):
         train(tmp_path, max_train_steps=3)
 
 
@@ -225,16 +227,55 @@ def test_loader_workers_ignore_the_signals_that_stop_a_run(tmp_path):
     assert not [worker for worker in workers if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_tensorboard_shows_every_step_once_after_a_kill(tmp_path, repository):
-    options = {"max_train_steps": 9, "checkpointing_steps": 4, "log_with": "tensorboard"}
-    step = random.SystemRandom().choice([5, 6, 7])
-    process = _toy(repository, tmp_path, options, "--kill_at_lines", step)
+@pytest.mark.parametrize("line", [5, 7])
+def test_tensorboard_shows_every_step_once_after_a_kill(tmp_path, repository, line):
+    options = {"max_train_steps": 60, "checkpointing_steps": 4, "log_with": "tensorboard"}
+    process = _toy(repository, tmp_path, options, "--kill_at_lines", line)
     assert process.returncode == 0, process.stderr
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     files = list(tmp_path.rglob("events.out.tfevents*"))
     assert len({file.parent for file in files}) == 1 and len(files) == 2
-    assert [event.step for event in EventAccumulator(str(files[0].parent)).Reload().Scalars("loss")] == list(range(1, 10))
+    assert [event.step for event in EventAccumulator(str(files[0].parent)).Reload().Scalars("loss")] == list(range(1, 61))
+
+
+def test_a_start_that_fails_before_its_first_step_says_so_too(tmp_path):
+    class Signalled(SignalledDenoiser):
+        steps = (0,)
+
+    with pytest.raises(Interrupted):
+        train(tmp_path, model_class=Signalled, max_train_steps=4)
+    assert _status(tmp_path)["status"] == "requeue"
+    (tmp_path / "state" / "step_00000001" / "model.safetensors").unlink()
+    with pytest.raises(ArtefactError, match="all 1 checkpoints are damaged"):
+        train(tmp_path, max_train_steps=4)
+    assert _status(tmp_path)["status"] == "failed"
+
+
+def test_a_pipeline_folder_that_is_not_ours_is_refused_before_the_first_step(tmp_path):
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "pipeline" / "notes.txt").write_text("mine")
+    with pytest.raises(ArtefactError, match="it is not ours to replace"):
+        train(tmp_path, max_train_steps=4)
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_a_mark_that_a_kill_prevented_is_kept_all_the_same(tmp_path):
+    options = {"checkpointing_steps": 1, "checkpoints_total_limit": 1, "keep_checkpoints_every_n_steps": 3}
+    train(tmp_path, max_train_steps=3, **options)
+    (tmp_path / "state" / "step_00000003" / "keep").unlink()
+    train(tmp_path, max_train_steps=6, **options)
+    assert _checkpoints(tmp_path) == [f"step_{step:08d}" for step in (3, 5, 6)]  # 5 is the newest that is not marked
+
+
+def test_a_checkpoint_of_before_the_effective_batch_was_stored_is_read(tmp_path):
+    train(tmp_path, max_train_steps=2)
+    path = tmp_path / "state" / "step_00000002" / "state.json"
+    numbers = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in numbers.items() if name not in ("effective_batch", "micro_batch")}))
+    _sign(path.parent)
+    train(tmp_path, max_train_steps=3)
+    assert metrics(tmp_path)[-1]["global_step"] == 3
 
 
 @pytest.mark.slow

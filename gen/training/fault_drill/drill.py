@@ -168,6 +168,8 @@ class Drill:
             shutil.copytree(self._folders[fault.begins], run.folder)
         try:
             fault.strike(run)
+        except (ProcessLookupError, FileNotFoundError, IndexError) as error:  # the process that should be struck had just ended
+            raise NoStrikeError(repr(error)) from error
         except LostError as error:
             return Outcome(fault, "; ".join(run.history), lost=str(error))
         return Outcome(fault, "; ".join(run.history), different=differences(self._folders["finished"], run.folder))
