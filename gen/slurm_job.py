@@ -115,7 +115,7 @@ def megabytes(text: str) -> float:
     parts = re.fullmatch(r"(\d+)([KMGT]?)", text)
     if not parts:
         raise LaunchError(f"--mem {text}: must be a whole number with K, M, G or T behind it, as 64G")
-    return int(parts[1]) * MEMORY_UNITS[parts[2]]
+    return float(int(parts[1]) * MEMORY_UNITS[parts[2]])
 
 
 def option(name: str) -> str:

@@ -246,7 +246,7 @@ def test_a_sweep_key_that_does_not_exist_is_refused_before_anything_starts(tmp_p
 
 def test_a_second_multirun_on_a_sweep_is_refused(tmp_path, monkeypatch, repository):
     monkeypatch.chdir(tmp_path)
-    hold = "import pathlib, configs.sweep_grammar as sweep\nwith sweep.alone(pathlib.Path('outputs/a')):\n    print('held', flush=True); input()"
+    hold = "import configs.sweep_grammar as sweep\nwith sweep.alone(sweep.Path('outputs/a')):\n    print('held', flush=True); input()"
     process = subprocess.Popen(
         [sys.executable, "-c", hold],
         cwd=tmp_path,
