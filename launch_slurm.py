@@ -15,21 +15,24 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gen.slurm_job import VARIABLE, LaunchError, NodeTask, Settings, Training, megabytes, minutes, option
+from gen.slurm_job import LaunchError, NodeTask, Settings, Training, megabytes, minutes, option
 
 ROOT = Path(__file__).resolve().parent
 PROFILES = "slurm_profiles.toml"
 ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT")
+UNKNOWN_SECONDS = 60  # a job that SLURM does not know for so long is not followed further
 SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 
 
@@ -84,8 +87,8 @@ def _profile(name: str, file: Path | None) -> dict[str, Any]:
     return values
 
 
-def check_cluster(settings: Settings) -> None:
-    """Refuse what could never run: first in our own words, then by asking SLURM.
+def check_cluster(settings: Settings, members: int = 1) -> None:
+    """Refuse what could never run, be it one job or an array of so many members: first in our own words, then by asking SLURM.
 
     Raises:
         LaunchError: naming the setting, what there is, and the remedy.
@@ -99,8 +102,12 @@ def check_cluster(settings: Settings) -> None:
         names = ", ".join(dict.fromkeys(row[0].rstrip("*") for row in rows))
         raise LaunchError(f"--partition {partition or '(left out, and the cluster has no default)'}: there are {names}")
     _check_partition(settings, partition, nodes)
+    most = int((re.findall(r"MaxArraySize\s*=\s*(\d+)", _slurm("scontrol", "show", "config")) or [members])[0])
+    if members > most:
+        raise LaunchError(f"{members} members: SLURM's arrays have at most {most} (MaxArraySize); make several sweeps of it")
     script = _executor(Path("slurm"), settings, "test")._make_submission_file_text("true", "")  # submitit has no public way
-    answer = subprocess.run(["sbatch", "--test-only"], input=script, capture_output=True, text=True, check=False)
+    with _environment_of_sbatch({}):
+        answer = subprocess.run(["sbatch", "--test-only"], input=script, capture_output=True, text=True, check=False)
     if answer.returncode:
         asked = " ".join(f"{option(key)} {value}" for key, value in asdict(settings).items() if isinstance(value, str))
         raise LaunchError(f"SLURM refuses such a job: {answer.stderr.strip()}; look at {asked}")
@@ -132,6 +139,8 @@ def check_trainings(words: Sequence[Sequence[str]]) -> list[Training]:
         LaunchError: with a message for each training that is wrong: an unknown key, a run folder of another config, ...
     """
     asked = [list(training) for training in words]
+    if len(asked) > 20:  # each takes a moment
+        print(f"checking the configurations of {len(asked)} trainings", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "configs.preflight"]
     done = subprocess.run(command, input=json.dumps(asked), env=os.environ | _import_path(), capture_output=True, text=True, check=False)
     if done.returncode:
@@ -139,40 +148,81 @@ def check_trainings(words: Sequence[Sequence[str]]) -> list[Training]:
     return [Training(overrides=tuple(own), folder=Path(found["folder"])) for own, found in zip(asked, json.loads(done.stdout), strict=True)]
 
 
-def submit(trainings: Sequence[Training], settings: Settings, *, group: str | None = None) -> list[str]:
+def submit(
+    trainings: Sequence[Training],
+    settings: Settings,
+    *,
+    group: str | None = None,
+    base: Path | None = None,
+    on_submitted: Callable[[list[str]], None] = lambda _: None,
+) -> list[str]:
     """Submit one job, or one array of jobs, print where their logs will be, and return their ids.
 
     Args:
         trainings: each a job, or a member of the array.
         settings: the same for all.
         group: of the runs in the tracker.
+        base: the jobs' files lie below base/slurm; the folder that the trainings share, if left out.
+        on_submitted: is given the ids while the jobs are still held. What ends this process until they are released cancels them.
 
     Raises:
         LaunchError: if SLURM refuses, or the job's files cannot be written.
     """
     from submitit.core.utils import FailedJobError
+
+    base = base or Path(os.path.commonpath([training.folder for training in trainings]))
+    variables = ({"WANDB_RUN_GROUP": group} if group else {}) | dict(word.split("=", 1) for word in settings.env)
+    variables |= _import_path(variables.get("PYTHONPATH"))  # the nodes import NodeTask
+    with _signals_held_back() as let_signals_come:
+        try:
+            executor = _executor(base / "slurm" / "%j", settings, base.name)
+            with _environment_of_sbatch(variables):
+                jobs = executor.submit_array([NodeTask(training, replace(settings, env=())) for training in trainings])  # env may be secret
+        except (OSError, FailedJobError) as error:
+            raise LaunchError(f"the job could not be submitted: {error}") from error
+        job_ids = [job.job_id for job in jobs]
+        number = job_ids[0].split("_")[0]
+        try:
+            let_signals_come()
+            write_record(base / "slurm" / number, words=sys.argv, settings=settings)
+            on_submitted(job_ids)
+            _slurm("scontrol", "release", number)
+        except BaseException:
+            _slurm("scancel", number)
+            raise
+    for job_id, training in zip(job_ids, trainings, strict=True):
+        print(f"job {job_id}: {training.folder}; log: {log_of(base, job_id)}", flush=True)
+    return job_ids
+
+
+@contextmanager
+def _environment_of_sbatch(variables: dict[str, str]) -> Iterator[None]:
+    """Set variables, and hide those that sbatch would put over our options, and those of a job that we may be in."""
     from submitit.helpers import clean_env, environment_variables
 
-    base = Path(os.path.commonpath([training.folder for training in trainings]))
-    kept = {name: value for name, value in os.environ.items() if name == "SLURM_CONF" or name.startswith("SBATCH_")}
-    variables = kept | ({"WANDB_RUN_GROUP": group} if group else {}) | dict(word.split("=", 1) for word in settings.env)
-    variables |= _import_path(variables.get("PYTHONPATH"))  # the nodes import NodeTask
+    kept = {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
+    with clean_env(), environment_variables(**kept, **variables):
+        yield
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[Callable[[], object]]:
+    """Let signals wait, here and in sbatch, until the yielded function is called; then they raise, so that jobs can be cancelled."""
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *before})
+    for number, handler in before.items():
+        if handler == signal.SIG_DFL:
+            signal.signal(number, end)
     try:
-        executor = _executor(base / "slurm" / "%j", settings, base.name)
-        with clean_env(), environment_variables(**variables):  # the variables of a job that we may be in are not the new job's
-            jobs = executor.submit_array([NodeTask(training, replace(settings, env=())) for training in trainings])  # env may be secret
-    except (OSError, FailedJobError) as error:
-        raise LaunchError(f"the job could not be submitted: {error}") from error
-    number = jobs[0].job_id.split("_")[0]
-    try:  # the job was held until its files are in their places
-        write_record(base / "slurm" / number, words=sys.argv, settings=settings)
-        _slurm("scontrol", "release", number)
-    except BaseException:
-        _slurm("scancel", number)
-        raise
-    for job, training in zip(jobs, trainings, strict=True):
-        print(f"job {job.job_id}: {training.folder}; log: {log_of(base, job.job_id)}", flush=True)
-    return [job.job_id for job in jobs]
+        yield lambda: signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def log_of(base: Path, job_id: str) -> Path:
@@ -205,34 +255,36 @@ def _executor(folder: Path, settings: Settings, name: str) -> Any:
 
 def job_states(job_ids: Sequence[str]) -> dict[str, str]:
     """Return the jobs' states in SLURM's words, from the controller or, when that has forgotten them, from accounting; else UNKNOWN."""
-    known = _words_by_id(["squeue", "--noheader", "--me", "--array", "--states=all", "--format=%i|%T"])
+    known = _words_by_id(_slurm("squeue", "--noheader", "--me", "--array", "--states=all", "--format=%i|%T"))
     forgotten = [job_id for job_id in job_ids if job_id not in known]
-    if forgotten:
-        known |= _words_by_id(["sacct", "-X", "--noheader", "--parsable2", "--format=JobID,State", f"--jobs={','.join(forgotten)}"])
+    if forgotten and shutil.which("sacct"):  # a cluster without accounting has none, or one that fails
+        command = ["sacct", "-X", "--noheader", "--parsable2", "--format=JobID,State", f"--jobs={','.join(forgotten)}"]
+        known |= _words_by_id(subprocess.run(command, capture_output=True, text=True, check=False).stdout)
     return {job_id: known.get(job_id, "UNKNOWN") for job_id in job_ids}
 
 
-def _words_by_id(command: list[str]) -> dict[str, str]:
-    try:
-        lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
-    except FileNotFoundError:  # a cluster without accounting may have no sacct
-        return {}
-    return {job_id: state.split()[0] for job_id, state in (line.split("|") for line in lines)}  # "CANCELLED by 1000"
+def _words_by_id(answer: str) -> dict[str, str]:
+    return {job_id: state.split()[0] for job_id, state in (line.split("|") for line in answer.splitlines())}  # "CANCELLED by 1000"
 
 
-def cancel(job_ids: Sequence[str]) -> None:
-    """Cancel the jobs that have not ended; a training that runs gets SIGTERM, and writes a checkpoint in the time the cluster leaves it."""
+def cancel(job_ids: Sequence[str]) -> list[str]:
+    """Cancel the jobs that have not ended, and return them; a training that runs writes a checkpoint in the time the cluster leaves it."""
     alive = [job_id for job_id, state in job_states(job_ids).items() if state not in (*ENDED, "UNKNOWN")]
     if alive:
-        _slurm("scancel", *alive)
+        _slurm("scancel", "--quiet", *alive)  # some may end meanwhile
+    return alive
 
 
 def follow(job_id: str, log: Path) -> int:
-    """Print the log until the job has ended; return 0 if it ended well, 1 if not. Ctrl-C ends the printing, not the job."""
-    shown = 0
+    """Print the log until the job has ended; return 0 if it ended well, 1 if not or unknown. Ctrl-C ends the printing, not the job."""
+    shown, known_at, answer = 0, time.monotonic(), "SLURM does not know it"
     try:
         while True:
-            state = job_states([job_id])[job_id]  # asked before the log is read, so that its last lines are not missed
+            try:
+                state = job_states([job_id])[job_id]  # asked before the log is read, so that its last lines are not missed
+            except LaunchError as error:  # the controller may be back soon
+                state, answer = "UNKNOWN", str(error)
+            known_at = known_at if state == "UNKNOWN" else time.monotonic()
             if log.exists():
                 with log.open("rb") as file:
                     file.seek(shown)
@@ -241,6 +293,9 @@ def follow(job_id: str, log: Path) -> int:
             if state in ENDED:
                 print(f"job {job_id}: {state}; log: {log}")
                 return 0 if state == "COMPLETED" else 1
+            if time.monotonic() - known_at > UNKNOWN_SECONDS:
+                print(f"job {job_id}: nothing is known of it for {UNKNOWN_SECONDS} s ({answer}); log: {log}")
+                return 1
             time.sleep(1)
     except KeyboardInterrupt:
         print(f"\njob {job_id} goes on: tail -f {log}; scancel {job_id}")
@@ -248,17 +303,22 @@ def follow(job_id: str, log: Path) -> int:
 
 
 def write_record(folder: Path, *, words: Sequence[str], settings: Settings | None = None) -> None:
-    """Write record.json (command, git commit, versions, environment without secrets, settings) and git.diff into a folder."""
+    """Write record.json (command, git commit, versions, environment without secrets, settings) and git.diff into a folder.
+
+    Of what --env gave only the names are recorded. `git apply` takes git.diff, whatever its user has configured.
+    """
     from importlib.metadata import distributions
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "git.diff").write_text(_git("diff", "HEAD") or "", encoding="utf-8")
+    plain = ("--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
+    (folder / "git.diff").write_bytes(_git("diff", *plain, "HEAD") or b"")
+    commit, changed = (_git(*asked) for asked in (("rev-parse", "HEAD"), ("status", "--porcelain")))
     record = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": [_without_secret(word) for word in words],
+        "command": _without_values(words),
         "working_directory": str(Path.cwd()),
-        "settings": None if settings is None else asdict(settings) | {"env": [_without_secret(word) for word in settings.env]},
-        "git": {"commit": _git("rev-parse", "HEAD"), "changed": (_git("status", "--porcelain") or "").splitlines()},
+        "settings": None if settings is None else asdict(settings) | {"env": [word.partition("=")[0] for word in settings.env]},
+        "git": {"commit": commit and commit.decode().strip(), "changed": (changed or b"").decode(errors="replace").splitlines()},
         "python": sys.version,
         "packages": dict(sorted((found.name, found.version) for found in distributions())),
         "environment": {name: value for name, value in sorted(os.environ.items()) if not _is_secret(name, value)},
@@ -270,24 +330,30 @@ def _is_secret(name: str, value: str) -> bool:
     return bool(SECRET.search(name) or re.search(r"://[^/\s]*:[^/\s]*@", value))  # or an address with a password in it
 
 
-def _without_secret(word: str) -> str:
-    """Hide the value in NAME=VALUE, but not in an override such as model.num_tokens=4."""
-    variable = VARIABLE.fullmatch(word.removeprefix("--env="))
-    return word.replace(f"={variable[2]}", "=(hidden)") if variable and _is_secret(variable[1], variable[2]) else word
+def _without_values(words: Sequence[str]) -> list[str]:
+    """Hide what --env gives, in one word or in two."""
+    is_env = [word.startswith("--env=") or before == "--env" for before, word in zip(("", *words), words, strict=False)]
+    return [
+        re.sub(r"^((--env=)?[^=]*)=.*", r"\1=(hidden)", word, flags=re.DOTALL) if env else word
+        for word, env in zip(words, is_env, strict=True)
+    ]
 
 
-def _git(*words: str) -> str | None:
+def _git(*words: str) -> bytes | None:
     """Return what git says of the repository, None where there is none."""
     try:
-        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, errors="replace", check=False)
+        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, check=False)
     except FileNotFoundError:
         return None
-    return done.stdout.rstrip() if done.returncode == 0 else None
+    return done.stdout if done.returncode == 0 else None
 
 
 def _slurm(*command: str) -> str:
     """Run one of SLURM's commands and return what it prints."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise LaunchError(f"there is no {command[0]} on this machine: run this where jobs are submitted") from None
     if done.returncode:
         raise LaunchError(f"{shlex.join(command)}: {done.stderr.strip()}")
     return done.stdout

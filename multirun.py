@@ -15,7 +15,6 @@ Exit status: 0 done, 1 a member failed, 2 refused, 75 members were interrupted (
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
 import shlex
@@ -26,19 +25,20 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TextIO
 
 import launch_slurm
-from configs.sweep_grammar import Member, SweepError, members_of
+from configs.sweep_grammar import PID, Member, SweepError, alone, is_locked, members_of, progress, write_text
 
 ROOT = Path(__file__).resolve().parent
-MANIFEST, PID, COMMAND, LOG = "sweep.json", "multirun.pid", "command.sh", "log.txt"
+MANIFEST, COMMAND, LOG = "sweep.json", "command.sh", "log.txt"
 # Variables that can change a weight's bits: they belong to a member's command.
-BITS = ("ACCELERATE_", "CUBLAS_", "KMP_", "MKL_", "NVIDIA_TF32_", "OMP_")
+BITS = ("ACCELERATE_", "ATEN_CPU_CAPABILITY", "CUBLAS_", "DNNL_", "KMP_", "MKL_", "NVIDIA_TF32_", "OMP_", "ONEDNN_", "TORCH_ALLOW_TF32_")
+FAILED = {"failed", "killed", *launch_slurm.ENDED} - {"CANCELLED", "COMPLETED"}
 COLUMNS = ("member", "state", "step", "loss", "images/s", "left")
 REFUSED, INTERRUPTED = 2, 75
 # How a member's end is called; a signal that comes before train.py listens to signals ends it at once.
@@ -52,7 +52,7 @@ def main(words: Sequence[str] | None = None) -> int:
         _refuse_misuse(arguments)
         if arguments.status is not None:
             manifest, members = _known(arguments.status)
-            _summary(arguments.status, members, _states(manifest, members))
+            _summary(manifest, members, _states(manifest, members))
             return 0
         return _cancel(arguments.cancel) if arguments.cancel is not None else _start(arguments)
     except (SweepError, launch_slurm.LaunchError) as error:
@@ -97,6 +97,19 @@ def _refuse_misuse(arguments: argparse.Namespace) -> None:
             raise SweepError(f"{launch_slurm.option(name)}: {remedy}")
 
 
+def _refuse_unknown_gpus(gpus: Sequence[str]) -> None:
+    """Refuse devices that are not there: their members would train on the CPU without a word."""
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
+        listed = ""
+    number = sum(line.startswith("GPU ") for line in listed.splitlines())
+    unknown = [gpu for gpu in gpus if (int(gpu) >= number if gpu.isdecimal() else f"UUID: {gpu}" not in listed)]
+    if unknown:
+        remedy = "name others, or use --jobs; ACCELERATE_USE_CPU=true trains on the CPU"
+        raise SweepError(f"--gpus {','.join(gpus)}: nvidia-smi lists {number} GPUs, not {', '.join(unknown)}; {remedy}")
+
+
 def _start(arguments: argparse.Namespace) -> int:
     """Start a sweep, or run what is missing of one."""
     sweep_id, members = members_of(arguments.words, samples=arguments.samples, seed=arguments.sweep_seed)
@@ -105,6 +118,7 @@ def _start(arguments: argparse.Namespace) -> int:
     jobs = arguments.jobs or len(gpus) or 1
     folder = Path("outputs", sweep_id)
     manifest = _manifest(folder, members, arguments, jobs)
+    job_ids = manifest["job_ids"].copy()
     states = _states(manifest, members)
     settled = _queued(states) | {name for name, state in states.items() if state == "finished"}
     missing = [member for member in members if member.name not in settled]
@@ -118,27 +132,33 @@ def _start(arguments: argparse.Namespace) -> int:
     if running:
         raise SweepError(f"{folder}: already in training: {running}; wait for the end, or --cancel {sweep_id}")
     if settings is not None:
-        launch_slurm.check_cluster(settings)
+        launch_slurm.check_cluster(settings, len(missing))
+    if gpus and missing and manifest["environment"].get("ACCELERATE_USE_CPU") != "true":
+        _refuse_unknown_gpus(gpus)
     trainings = launch_slurm.check_trainings([member.overrides for member in missing]) if missing else []
-    with _alone(folder):
-        if _manifest(folder, members, arguments, jobs)["job_ids"] != manifest["job_ids"]:
-            raise SweepError(f"{folder}: another multirun has just handed over members; see --status {sweep_id}")
-        _write(folder / MANIFEST, json.dumps(manifest, indent=1))
+
+    def record(new_ids: Sequence[str] = ()) -> None:
+        manifest["job_ids"] |= dict(zip((member.name for member in missing), new_ids, strict=False))
+        write_text(folder / MANIFEST, json.dumps(manifest, indent=1))
         launch_slurm.write_record(folder, words=sys.argv)
+        needed = sorted({word.partition("=")[0] for word in settings.env} if settings else ())  # no file keeps the values
         for entry in begun:
-            head = f"# {entry['name']}; where the sweep was started: bash outputs/{entry['exp']}/{COMMAND}"
-            _write(Path("outputs", entry["exp"], COMMAND), f"{head}\nexec {entry['command']}\n")
+            lines = [f"# {entry['name']}; run in: {Path.cwd()}", *(f': "${{{name}?was given with --env}}"' for name in needed)]
+            write_text(Path("outputs", entry["exp"], COMMAND), "\n".join([*lines, f"exec {entry['command']}\n"]))
+
+    with alone(folder):
+        if _manifest(folder, members, arguments, jobs)["job_ids"] != job_ids:
+            raise SweepError(f"{folder}: another multirun has just handed over members; see --status {sweep_id}")
         for name in [name for name in os.environ if name.startswith(BITS)]:
             del os.environ[name]
         os.environ.update(manifest["environment"])
         print(f"{sweep_id}: {len(missing)} of {len(members)} members to run; {folder}", file=sys.stderr)
         if settings is None:
+            record()
             states |= _run_here(sweep_id, missing, jobs, gpus)
         elif missing:
-            job_ids = launch_slurm.submit(trainings, settings, group=sweep_id)
-            manifest["job_ids"] |= dict(zip((member.name for member in missing), job_ids, strict=True))
-            _write(folder / MANIFEST, json.dumps(manifest, indent=1))
-    return _summary(sweep_id, members, states) if settings is None else 0
+            launch_slurm.submit(trainings, settings, group=sweep_id, base=folder, on_submitted=record)
+    return _summary(manifest, members, states) if settings is None else 0
 
 
 def _manifest(folder: Path, members: list[Member], arguments: argparse.Namespace, jobs: int) -> dict[str, Any]:
@@ -161,8 +181,8 @@ def _manifest(folder: Path, members: list[Member], arguments: argparse.Namespace
         return manifest | {"members": [asdict(member) for member in members]}
     if not arguments.resume:
         raise SweepError(f"{folder}: this sweep was started before; add --resume to run what is missing, or choose another exp")
-    manifest = json.loads(path.read_text())
-    old, new = [tuple(entry["overrides"]) for entry in manifest["members"]], [member.overrides for member in members]
+    manifest, there = _read(path)
+    old, new = [member.overrides for member in there], [member.overrides for member in members]
     lines = [f"  only there: {shlex.join(words)}" for words in sorted(set(old) - set(new))]
     lines += [f"  only here: {shlex.join(words)}" for words in sorted(set(new) - set(old))]
     if lines:
@@ -177,15 +197,11 @@ def _command(overrides: Sequence[str], environment: dict[str, str], settings: la
     script, options = "train.py", list[str]()
     if settings is not None:
         script = "launch_slurm.py"
-        open_env = tuple(variable for variable in settings.env if not launch_slurm.SECRET.search(variable.partition("=")[0]))
-        for name, value in asdict(replace(settings, env=open_env)).items():
-            values = value if isinstance(value, tuple) else () if value == getattr(type(settings), name) else (value,)
-            options += [word for one in values for word in (launch_slurm.option(name), str(one))]
-        options.append("--")
+        options = [*settings.words(), "--"]
     path = ROOT / script
     path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     variables = [f"{name}={value}" for name, value in environment.items()]
-    return shlex.join([*(["env", *variables] if variables else []), "python", str(path), *options, *overrides])
+    return shlex.join([*(["env", *variables] if variables else []), sys.executable, str(path), *options, *overrides])
 
 
 def _run_here(sweep_id: str, members: Sequence[Member], jobs: int, gpus: Sequence[str]) -> dict[str, str]:
@@ -264,25 +280,12 @@ def _board(sweep_id: str, members: Sequence[Member]) -> Iterator[Callable[[dict[
 
 def _row(member: Member, state: str, since: dict[str, tuple[float, int]]) -> list[str]:
     """Describe a member in the columns of a table; `since` keeps when it was first seen and at which step, for the time left."""
-    now = _progress(member.folder)
+    now = progress(member.folder)
     step, last = now["global_step"], now.get("max_train_steps", 0)
     start, first = since.setdefault(member.name, (time.monotonic(), step)) if state == "running" else (0.0, step)
     left = timedelta(seconds=round((time.monotonic() - start) * (last - step) / (step - first))) if step > first else ""
     loss, rate = (f"{now[key]:.4g}" if key in now else "" for key in ("loss", "images_per_second"))
     return [member.name, state, f"{step}/{last}" if last else "", loss, rate, str(left)]
-
-
-def _progress(folder: Path) -> dict[str, Any]:
-    """Return what a run's status.json and the last whole line of its metrics.jsonl say."""
-    metrics, status = folder / "metrics.jsonl", folder / "status.json"
-    found: dict[str, Any] = {"global_step": 0}
-    if metrics.exists():
-        with metrics.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - 65_536))
-            whole = [line for line in file.read().split(b"\n")[:-1] if line.startswith(b"{")]
-        found |= json.loads(whole[-1]) if whole else {}
-    said = json.loads(status.read_text()) if status.exists() else {}
-    return found | said | {"global_step": max(found["global_step"], said.get("global_step", 0))}
 
 
 def _table(title: str, rows: list[list[str]]) -> Any:
@@ -302,12 +305,16 @@ def _console(stream: TextIO) -> Any:
     return Console(file=stream, width=None if stream.isatty() else 200, highlight=False)
 
 
-def _summary(sweep_id: str, members: Sequence[Member], states: dict[str, str]) -> int:
+def _summary(manifest: dict[str, Any], members: Sequence[Member], states: dict[str, str]) -> int:
     """Print how all members ended, and the end of the log of each that failed; return the exit status."""
+    sweep_id, job_ids = manifest["id"], manifest["job_ids"]
     _console(sys.stdout).print(_table(sweep_id, [_row(member, states[member.name], {}) for member in members]))
-    failed = [member.folder / LOG for member in members if states[member.name] == "failed"]
-    for log in filter(Path.exists, failed):  # SLURM's logs lie elsewhere
-        print("\n  ".join([f"\n{log}:", *log.read_text(errors="replace").splitlines()[-8:]]))
+    failed = [member for member in members if states[member.name] in FAILED]
+    for member in failed:
+        job_id = job_ids.get(member.name)
+        log = launch_slurm.log_of(Path("outputs", sweep_id), job_id) if job_id else member.folder / LOG
+        if log.exists():
+            print("\n  ".join([f"\n{log}:", *log.read_text(errors="replace").splitlines()[-8:]]))
     return 1 if failed else 0 if set(states.values()) <= {"finished"} else INTERRUPTED
 
 
@@ -317,10 +324,10 @@ def _states(manifest: dict[str, Any], members: Sequence[Member]) -> dict[str, st
     jobs = launch_slurm.job_states(list(job_ids.values())) if job_ids else {}
     states: dict[str, str] = {}
     for member in members:
-        said = str(_progress(member.folder).get("status", "waiting"))
-        if said == "running" and manifest["backend"] == "local":  # a process that was killed outright cannot take that back
-            said = "running" if _is_locked(member.folder / "lock") else "killed"
+        said = str(progress(member.folder).get("status", "waiting"))
         job = jobs.get(job_ids.get(member.name), "UNKNOWN")
+        if said == "running" and (manifest["backend"] == "slurm" or not is_locked(member.folder / "lock")):
+            said = "killed"  # outright, so that it could not take that back; a job that SLURM knows is called as SLURM calls it
         states[member.name] = job if job != "UNKNOWN" and said != "finished" else "interrupted" if said == "requeue" else said
     return states
 
@@ -334,17 +341,17 @@ def _cancel(sweep_id: str) -> int:
     manifest, members = _known(sweep_id)
     local = manifest["backend"] == "local"
     locks = [Path("outputs", sweep_id, PID), *(member.folder / "lock" for member in members if local)]  # members outlive a killed multirun
-    owners = [path.read_text().split() for path in locks if _is_locked(path)]  # process 1234 on host
-    jobs = set() if local else _queued(launch_slurm.job_states(list(manifest["job_ids"].values())))
-    if not owners and not jobs:
-        raise SweepError(f"{sweep_id}: nothing of it runs")
+    owners = [path.read_text().split() for path in locks if is_locked(path)]  # process 1234 on host
+    if [] in owners:
+        raise SweepError(f"{sweep_id}: a process starts right now and has not said which; try again in a moment")
     elsewhere = {owner[-1] for owner in owners} - {socket.gethostname()}
     if elsewhere:
         raise SweepError(f"{sweep_id}: runs on {', '.join(elsewhere)}; cancel it there")
     for owner in owners:
-        os.kill(int(owner[1]), signal.SIGTERM)
-    if jobs:
-        launch_slurm.cancel(sorted(jobs))
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            os.kill(int(owner[1]), signal.SIGTERM)
+    if not owners and (local or not launch_slurm.cancel(list(manifest["job_ids"].values()))):
+        raise SweepError(f"{sweep_id}: nothing of it runs")
     print(f"{sweep_id}: its members write a checkpoint and end; --resume goes on from there")
     return 0
 
@@ -355,43 +362,18 @@ def _known(sweep_id: str) -> tuple[dict[str, Any], list[Member]]:
     if not path.exists():
         there = sorted(found.parent.relative_to("outputs").as_posix() for found in Path("outputs").rglob(MANIFEST))
         raise SweepError(f"{path}: there is no such sweep; there are: {', '.join(there) or 'none'}")
-    manifest = json.loads(path.read_text())
-    return manifest, [Member(name=entry["name"], exp=entry["exp"], overrides=tuple(entry["overrides"])) for entry in manifest["members"]]
+    return _read(path)
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other multiruns out of a sweep; the system drops the lock when this process ends, however that happens."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / PID).open("a+") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise SweepError(f"{folder}: another multirun works on this sweep; wait for it, or --cancel it") from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")  # as train.py writes its own
-        file.flush()
-        yield
-
-
-def _is_locked(path: Path) -> bool:
-    """Tell whether a process holds the lock of a file."""
-    if not path.exists():
-        return False
-    with path.open() as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            return True
-    return False
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file at once: a reader sees the old text or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f"{path.name}.new")
-    new.write_text(text)
-    new.replace(path)
+def _read(path: Path) -> tuple[dict[str, Any], list[Member]]:
+    """Read a manifest and its members."""
+    try:
+        manifest = json.loads(path.read_text())
+        members = [Member(name=entry["name"], exp=entry["exp"], overrides=tuple(entry["overrides"])) for entry in manifest["members"]]
+        return manifest | {key: manifest[key] for key in ("id", "backend", "environment", "job_ids")}, members
+    except (ValueError, TypeError, KeyError) as error:
+        remedy = "restore it, or choose another exp"
+        raise SweepError(f"{path}: damaged ({error!r}), so nothing tells which sweep this is; {remedy}") from error
 
 
 if __name__ == "__main__":

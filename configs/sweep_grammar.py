@@ -1,7 +1,9 @@
-"""Hydra's sweep grammar becomes the members of a sweep: the same command always gives the same ones."""
+"""The members of a sweep: those that Hydra's sweep grammar makes of a command, always the same ones, and how far each of them is."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import itertools
 import json
@@ -10,10 +12,12 @@ import os
 import random
 import re
 import shlex
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,6 +29,7 @@ from hydra.errors import HydraException
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_MEMBERS = 10_000
+PID = "multirun.pid"
 NAME = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")  # needs no quotes in a path, a shell or an override
 
 
@@ -82,18 +87,18 @@ def members_of(words: Sequence[str], *, samples: int | None, seed: int) -> tuple
     if math.prod(len(values[index]) for index in axes) > MAX_MEMBERS:
         raise SweepError(f"{shlex.join(words)}: more than {MAX_MEMBERS} trainings; sweep over less")
     kept = [index for index, override in enumerate(parsed) if override.key_or_group != "exp"]
-    members: dict[tuple[str, ...], Member] = {}
+    members: dict[tuple[Any, ...], Member] = {}
     for numbers in itertools.product(*(range(len(values[index])) for index in axes)):
         at = dict(zip(axes, numbers, strict=True))
-        chosen = tuple(values[index][at[axis[index]]] for index in kept)
+        chosen, meaning = zip(*(values[index][at[axis[index]]] for index in kept), strict=True) if kept else ((), ())
         varying = [word for index, word in zip(kept, chosen, strict=True) if len(values[index]) > 1]
         name = "_".join([f"{len(members):04d}", *map(_slug, varying)])[:80].rstrip("-_.")
-        if chosen in members:
+        if meaning in members:
             raise SweepError(
-                f"{shlex.join(chosen)}: {members[chosen].name} and {name} are the same training; sweep over it, or draw it, once"
+                f"{shlex.join(chosen)}: {members[meaning].name} and {name} are the same training; sweep over it, or draw it, once"
             )
         exp = f"{sweep_id}/{name}"
-        members[chosen] = Member(name=name, exp=exp, overrides=(*chosen, f"exp={exp}"))
+        members[meaning] = Member(name=name, exp=exp, overrides=(*chosen, f"exp={exp}"))
     return sweep_id, list(members.values())
 
 
@@ -112,21 +117,23 @@ def _id_of(words: Sequence[str], parsed: list[Override], samples: int | None, se
         return "sweep_" + hashlib.sha256(json.dumps([list(words), samples, seed]).encode()).hexdigest()[:8]
     if any(override.is_sweep_override() for override in named):
         raise SweepError("exp: names the sweep, so it cannot be swept; every member gets a name of its own below it")
+    if any(override.is_delete() or override.value() is None for override in named):
+        raise SweepError("exp: a sweep needs a name; write exp=NAME, or leave it out")
     name = str(named[-1].value())
     if not NAME.fullmatch(name) or {".", ".."} & set(name.split("/")):
         raise SweepError(f"exp={name}: a sweep's name has letters, digits, '-', '_', '.' and '/', and stays inside outputs/")
     return name
 
 
-def _values(parser: OverridesParser, word: str, override: Override, samples: int | None, seed: int) -> list[str]:
-    """Return the words that a word stands for, none of which sweeps."""
+def _values(parser: OverridesParser, word: str, override: Override, samples: int | None, seed: int) -> list[tuple[str, Any]]:
+    """Return the words that a word stands for, none of which sweeps, each with what it means."""
     key = override.get_key_element()
     if not override.is_sweep_override():  # a training would shuffle anew
-        return [f"{key}={override.get_value_element_as_str()}" if "shuffle(" in word else word]
+        return [(f"{key}={override.get_value_element_as_str()}" if "shuffle(" in word else word, None)]
     if override.is_interval_sweep():
-        return [f"{key}={value}" for value in _drawn(word, override.value(), samples, f"{seed} {key}")]
+        return [(f"{key}={value}", float(value)) for value in _drawn(word, override.value(), samples, f"{seed} {key}")]
     if override.value_type == ValueType.GLOB_CHOICE_SWEEP:
-        return [f"{key}={entry}" for entry in _entries(word, override)]
+        return [(f"{key}={entry}", entry) for entry in _entries(word, override)]
     try:
         random.seed(f"{seed} {word}")  # ... and sweeps when they are listed
         elements = list(itertools.islice(override.sweep_iterator(), MAX_MEMBERS + 1))
@@ -134,7 +141,20 @@ def _values(parser: OverridesParser, word: str, override: Override, samples: int
         raise SweepError(f"{word}: {error}") from error
     if not elements:
         raise SweepError(f"{word}: sweeps over nothing")
-    return [f"{key}={_text(parser, element)}" for element in elements]
+    return [(f"{key}={_text(parser, element)}", _meaning(element)) for element in elements]
+
+
+def _meaning(element: Any) -> Any:
+    """Return the same for values that make the same training: a field that holds numbers reads 1, 01 and '1' alike."""
+    if isinstance(element, list):
+        return tuple(map(_meaning, element))
+    if isinstance(element, dict):
+        return frozenset((key, _meaning(value)) for key, value in element.items())
+    text = element.text if isinstance(element, QuotedString) else str(element)
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text) if kind(text) == kind(text) else text  # not a number is not equal to itself
+    return text
 
 
 def _text(parser: OverridesParser, element: Any) -> str:
@@ -210,3 +230,62 @@ def _slug(word: str) -> str:
     last = re.split(r"[./]", key.lstrip("+~"))[-1]
     bare = value.strip("[]{}'\"").replace("+", "")
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{last}-{bare}")
+
+
+def progress(folder: Path) -> dict[str, Any]:
+    """Return what a run's status.json and the last whole line of its metrics.jsonl say."""
+    metrics, status = folder / "metrics.jsonl", folder / "status.json"
+    found: dict[str, Any] = {"global_step": 0}
+    if metrics.exists():
+        with metrics.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 65_536))
+            whole = [line for line in file.read().split(b"\n")[:-1] if line.startswith(b"{")]
+        found |= json.loads(whole[-1]) if whole else {}
+    said = json.loads(status.read_text()) if status.exists() else {}
+    return found | said | {"global_step": max(found["global_step"], said.get("global_step", 0))}
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other multiruns out of a sweep; the system drops the lock when this process ends, however that happens."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / PID
+    with path.open("a+") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise SweepError(f"{folder}: another multirun works on this sweep; wait for it, or --cancel it") from None
+            _warn_of_no_locks(path, error)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")  # as train.py writes its own
+        file.flush()
+        yield
+
+
+def is_locked(path: Path) -> bool:
+    """Tell whether another process holds the lock of a file, by asking: a lock of ours, however short, could stop it."""
+    if not path.exists():
+        return False
+    with path.open() as file:
+        try:
+            answer = fcntl.fcntl(file, fcntl.F_GETLK, struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))  # struct flock
+        except OSError as error:
+            _warn_of_no_locks(path, error)
+            return False
+    return struct.unpack("hhqqi0q", answer)[0] != fcntl.F_UNLCK
+
+
+def _warn_of_no_locks(path: Path, error: OSError) -> None:
+    print(f"{path}: this file system has no locks ({error}), so nothing tells what already runs", file=sys.stderr)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file at once: a reader sees the old text or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f"{path.name}.new")
+    with new.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 REQUEUED = 75  # train.py's own code for "requeue me"
 SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)  # of a time limit, a preemption, a cancellation
 REPEAT_SECONDS = 1
+RETRY_SECONDS = 5
 VARIABLE = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 MEMORY_UNITS = {"K": 1 / 1024, "M": 1, "": 1, "G": 1024, "T": 1024**2}
 
@@ -65,6 +66,10 @@ class Settings:
                 raise LaunchError(f"{option(name)} {getattr(self, name)}: must be at least 1")
         if self.gpus_per_node < 0:
             raise LaunchError(f"--gpus-per-node {self.gpus_per_node}: must not be below 0")
+        if 0 < self.gpus_per_node < (self.processes_per_node or 1):
+            raise LaunchError(
+                f"--processes-per-node {self.processes_per_node}: each process needs a GPU, and --gpus-per-node is {self.gpus_per_node}"
+            )
         for variable in self.env:
             if not VARIABLE.fullmatch(variable):
                 raise LaunchError(f"--env {variable}: must be NAME=VALUE")
@@ -74,6 +79,14 @@ class Settings:
             raise LaunchError(
                 f"--time {self.time}: must be longer than --signal-seconds {self.signal_seconds}, which a checkpoint may take"
             )
+
+    def words(self) -> list[str]:
+        """Return the options that ask for the same, but for --env, whose values are kept nowhere."""
+        words = list[str]()
+        for name, value in asdict(replace(self, env=())).items():
+            values = value if isinstance(value, tuple) else () if value == getattr(type(self), name) else (value,)
+            words += [word for one in values for word in (option(name), str(one))]
+        return words
 
     @property
     def processes(self) -> int:
@@ -102,7 +115,7 @@ def megabytes(text: str) -> float:
     parts = re.fullmatch(r"(\d+)([KMGT]?)", text)
     if not parts:
         raise LaunchError(f"--mem {text}: must be a whole number with K, M, G or T behind it, as 64G")
-    return int(parts[1]) * MEMORY_UNITS[parts[2]]
+    return float(int(parts[1]) * MEMORY_UNITS[parts[2]])
 
 
 def option(name: str) -> str:
@@ -152,13 +165,14 @@ class NodeTask:
         fate = f"{this_try}: the training ended with code {code} and said: {said}"
         if status == before or status["status"] != "requeue":
             sys.exit(f"{fate}. Not requeued")
-        state = re.findall(r"JobState=(\w+)", _scontrol("--oneliner", "show", "job", job_id))[0]
+        until = time.monotonic() + self.settings.signal_seconds / 2  # the rest was the checkpoint's
+        state = re.findall(r"JobState=(\w+)", _scontrol("--oneliner", "show", "job", job_id, until=until))[0]
         if state != "RUNNING":  # else a cancelled job would rise again
             sys.exit(f"{fate}. Not requeued, because SLURM ends the job ({state})")
         if tries == max_tries:
             sys.exit(f"{fate}. Not requeued, because this was the last try (--max-tries)")
         print(f"{fate}. Requeued", flush=True)
-        _scontrol("requeue", job_id)
+        _scontrol("requeue", job_id, until=until)
         sys.exit(REQUEUED)
 
     def script(self, node: str, rendezvous: list[str]) -> str:
@@ -220,5 +234,12 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-def _scontrol(*words: str) -> str:
-    return subprocess.run(["scontrol", *words], capture_output=True, text=True, check=True).stdout
+def _scontrol(*words: str, until: float = -math.inf) -> str:
+    """Ask the controller, again and again until a time if it does not answer; then the task ends."""
+    while True:
+        done = subprocess.run(["scontrol", *words], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return done.stdout
+        if time.monotonic() > until:
+            sys.exit(f"scontrol {shlex.join(words)}: {done.stderr.strip()}")
+        time.sleep(RETRY_SECONDS)

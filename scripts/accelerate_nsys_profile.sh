@@ -36,6 +36,10 @@ mkdir -p "$(dirname "$NSYS_OUTPUT")"
 # Every process runs this. RANK is set where there are several.
 # shellcheck disable=SC2016
 process='
+if [ "$NSYS_RANK" -ge "${WORLD_SIZE:-1}" ]; then
+    if [ "${RANK:-0}" = 0 ]; then echo "NSYS_RANK=$NSYS_RANK: there are ${WORLD_SIZE:-1} processes, and 0 is the first" >&2; fi
+    exit 2
+fi
 if [ "${RANK:-0}" != "$NSYS_RANK" ]; then exec python "$@"; fi
 exec nsys profile --capture-range=cudaProfilerApi --capture-range-end=stop --trace=cuda,nvtx,osrt --sample=none \
     --output="$NSYS_OUTPUT" python "$@"'

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 import launch_slurm
 import multirun
 from configs import build_store
-from configs.sweep_grammar import NAME, SweepError, members_of
+from configs.sweep_grammar import NAME, SweepError, alone, is_locked, members_of
 
 TINY = ("+experiment=demo_exp", "+mode=tiny")
 PARSER = OverridesParser.create()
@@ -132,6 +132,11 @@ REFUSED = [
     (["x=tag(lgo,interval(1,2))"], {"samples": 3}, "'log'"),
     (["exp=a,b"], {}, "cannot be swept"),
     (["exp=../a", "seed=1,2"], {}, "stays inside outputs"),
+    (["~exp", "seed=1,2"], {}, "a sweep needs a name"),
+    (["exp=null", "seed=1,2"], {}, "a sweep needs a name"),
+    (["seed=1,01"], {}, "same training"),
+    (["x=1e-4,0.0001"], {}, "same training"),
+    (["x=[1,a],[01,'a']"], {}, "same training"),
     (["exp='a b'", "seed=1,2"], {}, "letters, digits"),
 ]
 
@@ -174,14 +179,14 @@ def test_a_dry_run_prints_commands_at_once_imports_no_torch_and_writes_nothing(t
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.5
     threads = max(1, len(os.sched_getaffinity(0)) // 2)
-    start = ["env", f"OMP_NUM_THREADS={threads}", "python", str(repository / "train.py"), *TINY]
+    start = ["env", f"OMP_NUM_THREADS={threads}", sys.executable, str(repository / "train.py"), *TINY]
     members = [("x='a b'", "exp=demo/0000_x-a-b"), ("x=c", "exp=demo/0001_x-c")]
     assert [shlex.split(line) for line in done.stdout.splitlines()] == [[*start, value, "~y", exp] for value, exp in members]
-    assert not {"torch", "gen", "configs", "rich", "submitit"} & set(done.stderr.split())
+    assert not {"torch", "diffusers", "hydra_zen", "rich", "submitit"} & set(done.stderr.split())
     assert not list(tmp_path.iterdir())
 
 
-def test_a_member_for_slurm_is_a_whole_command_without_secrets(tmp_path, monkeypatch, capsys):
+def test_a_member_for_slurm_is_a_whole_command_without_values_of_env(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     options = [
         "--partition",
@@ -194,8 +199,6 @@ def test_a_member_for_slurm_is_a_whole_command_without_secrets(tmp_path, monkeyp
         "module load x",
         "--env",
         "A=b c",
-        "--env",
-        "API_KEY=secret",
     ]
     assert multirun.main(["--dry-run", "--slurm", *options, "seed=1,2", "exp=demo"]) == 0
     first, _ = (shlex.split(line) for line in capsys.readouterr().out.splitlines())
@@ -243,7 +246,7 @@ def test_a_sweep_key_that_does_not_exist_is_refused_before_anything_starts(tmp_p
 
 def test_a_second_multirun_on_a_sweep_is_refused(tmp_path, monkeypatch, repository):
     monkeypatch.chdir(tmp_path)
-    hold = "import multirun, pathlib\nwith multirun._alone(pathlib.Path('outputs/a')):\n    print('held', flush=True)\n    input()"
+    hold = "import configs.sweep_grammar as sweep\nwith sweep.alone(sweep.Path('outputs/a')):\n    print('held', flush=True); input()"
     process = subprocess.Popen(
         [sys.executable, "-c", hold],
         cwd=tmp_path,
@@ -252,11 +255,44 @@ def test_a_second_multirun_on_a_sweep_is_refused(tmp_path, monkeypatch, reposito
         stdout=subprocess.PIPE,
     )
     assert process.stdout and process.stdout.readline() == b"held\n"
-    with pytest.raises(SweepError, match="another multirun"), multirun._alone(Path("outputs/a")):
+    with pytest.raises(SweepError, match="another multirun"), alone(Path("outputs/a")):
         pass
+    assert is_locked(Path("outputs/a/multirun.pid"))
     process.communicate(b"\n")
-    with multirun._alone(Path("outputs/a")):
+    assert not is_locked(Path("outputs/a/multirun.pid"))
+    with alone(Path("outputs/a")):
         pass
+
+
+@pytest.mark.parametrize("text", ["", '{"id": "a"', "[]", '{"members": [{"name": "b"}]}'])
+def test_a_damaged_manifest_is_named(tmp_path, monkeypatch, capsys, text):
+    monkeypatch.chdir(tmp_path)
+    Path("outputs/a").mkdir(parents=True)
+    Path("outputs/a/sweep.json").write_text(text)
+    for words in (["--status", "a"], ["--cancel", "a"], ["--resume", "seed=1,2", "exp=a"]):
+        assert multirun.main(words) == 2
+        assert capsys.readouterr().err.startswith("outputs/a/sweep.json: damaged (")
+
+
+NVIDIA_SMI = """#!/bin/sh
+echo "GPU 0: NVIDIA H200 (UUID: GPU-00000000-aaaa)"
+echo "GPU 1: NVIDIA H200 (UUID: GPU-00000000-bbbb)"
+"""
+
+
+def test_gpus_that_are_not_there_are_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert multirun.main(["--gpus", "0", *TINY, "seed=1,2"]) == 2
+    assert "--gpus 0: nvidia-smi lists 0 GPUs" in capsys.readouterr().err
+    (tmp_path / "nvidia-smi").write_text(NVIDIA_SMI)
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    assert multirun.main(["--gpus", "1,2,GPU-cccc", *TINY, "seed=1,2"]) == 2
+    assert "nvidia-smi lists 2 GPUs, not 2, GPU-cccc; " in capsys.readouterr().err
+    assert multirun.main(["--gpus", "1,GPU-00000000-bbbb", *TINY, "no_such_key=1,2"]) == 2  # these are there
+    assert "no_such_key" in capsys.readouterr().err
+    assert not Path("outputs").exists()
 
 
 def safetensors(folder: Path) -> dict[str, bytes]:
@@ -334,9 +370,8 @@ def test_a_cancelled_sweep_goes_on_and_a_member_alone_gives_the_same_bits(tmp_pa
     code, said = finish("--resume", *words)
     assert code == 0 and both_are("finished"), said
     Path("fresh").mkdir()
-    path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     command = ["bash", str(tmp_path / FOLDERS[0] / "command.sh")]
-    subprocess.run(command, cwd="fresh", env=os.environ | path, capture_output=True, check=True)
+    subprocess.run(command, cwd="fresh", capture_output=True, check=True)
     assert safetensors("fresh" / FOLDERS[0]) == safetensors(FOLDERS[0])
     assert len(safetensors(FOLDERS[0])) > 1
     assert safetensors(FOLDERS[0]) != safetensors(FOLDERS[1])

@@ -60,7 +60,18 @@ def jobs(cluster, repository):
 @pytest.fixture(scope="module")
 def sweep(jobs, repository) -> list[str]:
     """Hand over a sweep, the third member of which fails; return the ids of its jobs."""
-    words = ("--slurm", "--time", "20", "--array-parallelism", "2", *TINY, "exp=sweep", "trainer.learning_rate=1e-3,2e-3,1e30,3e-3,4e-3")
+    words = (
+        "--slurm",
+        "--time",
+        "20",
+        "--array-parallelism",
+        "2",
+        "--env",
+        "TOLD=hush",
+        *TINY,
+        "exp=sweep",
+        "trainer.learning_rate=1e-3,2e-3,1e30,3e-3,4e-3",
+    )
     done = run_cli(repository / "multirun.py", *words)
     assert done.returncode == 0, done.stderr
     return list(json.loads(Path("outputs/sweep/sweep.json").read_text())["job_ids"].values())
@@ -151,6 +162,37 @@ def test_refusals_end_the_command_before_anything_is_submitted(jobs, repository,
     with pytest.raises(LaunchError, match="the job could not be submitted: .*outputs/no_room/slurm"):
         submit([Training(overrides=(), folder=Path("outputs/no_room"))], Settings())
     assert not {"tiny", "file", "no_room"} & set(cluster.command("squeue", "--states=all", "--noheader", "--format=%j").split())
+
+
+def test_what_ends_the_submission_cancels_the_held_array(jobs, cluster):
+    trainings = [Training(overrides=(), folder=Path(f"outputs/stopped/{name}")) for name in "ab"]
+    seen: list[str] = []
+
+    def stop(job_ids: list[str]) -> None:
+        seen.extend(job_ids)
+        assert set(job_states(job_ids).values()) == {"PENDING"}
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    with pytest.raises(SystemExit, match="143"):
+        submit(trainings, Settings(time="20"), on_submitted=stop)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert [fate_of(job_id) for job_id in seen] == ["CANCELLED", "CANCELLED"]
+
+
+def test_a_sweep_that_is_refused_leaves_no_manifest(jobs, repository):
+    Path("outputs/refused").mkdir(parents=True)
+    Path("outputs/refused/slurm").write_text("not a folder")
+    words = ("--slurm", "--env", "A=hush", *TINY, "exp=refused", "seed=1,2")
+    for _ in range(2):  # so the same command may come again without --resume
+        done = run_cli(repository / "multirun.py", *words)
+        assert done.returncode == 2 and "the job could not be submitted" in done.stderr, done.stderr
+    assert not Path("outputs/refused/sweep.json").exists()
+
+
+def test_more_members_than_an_array_may_have_are_refused(cluster):
+    with pytest.raises(LaunchError, match="1002 members: SLURM's arrays have at most 1001"):
+        check_cluster(Settings(), 1002)
 
 
 def test_a_dry_run_shows_the_job_and_submits_nothing(cluster, repository):
@@ -257,11 +299,19 @@ def test_a_failing_member_of_a_sweep_leaves_the_others_alone(sweep, repository):
     done = run_cli(repository / "multirun.py", "--status", "sweep")
     assert done.stdout.count("finished") == 4
     assert done.stdout.count("FAILED") == 1
+    assert f"{log_of(Path('outputs/sweep'), sweep[2])}:" in done.stdout
+    assert "Not requeued" in done.stdout
+    texts = [path.read_text() for path in Path("outputs/sweep").rglob("*") if path.name in ("sweep.json", "record.json", "command.sh")]
+    assert len(texts) == 7 and not any("hush" in text for text in texts)
+    command = subprocess.run(["bash", f"outputs/{members[0]}/command.sh"], capture_output=True, text=True, check=False)
+    assert command.returncode and "TOLD: was given with --env" in command.stderr
 
 
 def test_every_option_reaches_slurm_and_a_failing_init_command_fails_the_job(cluster, repository, monkeypatch):
     monkeypatch.setenv("SLURM_RESTART_COUNT", "5")  # as if in a job ourselves
-    options = {"partition": "high", "nodes": "1", "gpus-per-node": "2", "processes-per-node": "3", "cpus-per-task": "2", "mem": "2G"}
+    monkeypatch.setenv("SBATCH_PARTITION", "main")  # which sbatch would put over our option
+    monkeypatch.setenv("SBATCH_TIMELIMIT", "7")
+    options = {"partition": "high", "nodes": "1", "gpus-per-node": "2", "processes-per-node": "1", "cpus-per-task": "2", "mem": "2G"}
     options |= {"time": "1:00:00", "constraint": "fast", "exclude": "n1", "nodelist": "n2", "account": "us", "qos": "normal"}
     options |= {"job-name": "named", "env": "FROM_THE_COMMAND_LINE=yes", "max-tries": "7", "signal-seconds": "90"}
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
@@ -291,7 +341,7 @@ def test_every_option_reaches_slurm_and_a_failing_init_command_fails_the_job(clu
     assert there["PYTHONPATH"] == f"{repository}:/elsewhere"
     assert there["CUDA_VISIBLE_DEVICES"] == "0,1"
     assert "try 1 of 7" in done.stdout
-    assert "--num_processes 3" in done.stdout
+    assert "--num_processes 1" in done.stdout
 
 
 def test_jobs_are_known_after_the_controller_has_forgotten_them(jobs, endless, cluster):

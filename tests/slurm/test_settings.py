@@ -6,13 +6,15 @@ import argparse
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 import launch_slurm
+from gen import slurm_job
 from gen.slurm_job import NodeTask, Training, megabytes, minutes
-from launch_slurm import LaunchError, Settings, add_slurm_arguments, check_cluster, settings_from, write_record
+from launch_slurm import LaunchError, Settings, add_slurm_arguments, check_cluster, follow, job_states, settings_from, write_record
 
 PROFILES = """\
 [big]
@@ -104,6 +106,7 @@ def test_a_missing_profiles_file_is_named(profiles):
         (("--processes-per-node", "0"), "--processes-per-node 0: must be at least 1"),
         (("--max-tries", "0"), "--max-tries 0: must be at least 1"),
         (("--gpus-per-node", "-1"), "--gpus-per-node -1: must not be below 0"),
+        (("--processes-per-node", "3", "--gpus-per-node", "2"), "--processes-per-node 3: each process needs a GPU"),
         (("--time", "1h"), "--time 1h: must be minutes, hours:minutes:seconds, or days-hours"),
         (("--time", "2"), "--time 2: must be longer than --signal-seconds 120"),
         (("--mem", "5 GB"), "--mem 5 GB: must be a whole number with K, M, G or T behind it"),
@@ -149,6 +152,37 @@ def test_a_job_that_slurm_requeues_after_its_last_try_ends_at_once(monkeypatch):
         task(max_tries=3)()
 
 
+def program(folder: Path, name: str, text: str) -> None:
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+
+
+def test_a_requeue_is_asked_for_again_until_the_controller_answers(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(slurm_job, "RETRY_SECONDS", 0.01)
+    program(
+        tmp_path, "scontrol", f"echo x >> {tmp_path}/asked; [ $(wc -l < {tmp_path}/asked) = 3 ] || {{ echo busy >&2; exit 1; }}; echo done"
+    )
+    assert slurm_job._scontrol("requeue", "7", until=time.monotonic() + 30) == "done\n"
+    with pytest.raises(SystemExit, match="scontrol requeue 7: busy"):
+        slurm_job._scontrol("requeue", "7", until=time.monotonic() + 0.1)
+
+
+def test_a_controller_that_does_not_answer_is_no_end_of_a_job(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(launch_slurm, "UNKNOWN_SECONDS", 0)
+    program(tmp_path, "sacct", "exit 1")  # no accounting
+    program(tmp_path, "squeue", "echo '7|RUNNING'")
+    assert job_states(["7", "8"]) == {"7": "RUNNING", "8": "UNKNOWN"}
+    assert follow("8", tmp_path / "log") == 1
+    assert "job 8: nothing is known of it for 0 s (SLURM does not know it)" in capsys.readouterr().out
+    program(tmp_path, "squeue", "echo 'Unable to contact controller' >&2; exit 1")
+    with pytest.raises(LaunchError, match="squeue .*: Unable to contact controller"):
+        job_states(["7"])
+    assert follow("7", tmp_path / "log") == 1
+    assert "Unable to contact controller" in capsys.readouterr().out
+
+
 def test_a_machine_without_slurm_is_told_so(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(LaunchError, match="there is no sbatch on this machine: run this where jobs are submitted"):
@@ -172,17 +206,24 @@ def test_the_record_says_what_ran_and_keeps_secrets_out(tmp_path, monkeypatch):
         "launch_slurm.py",
         "--env",
         "A_TOKEN=hush-3",
-        "--env=B_PASSWORD=hush-4",
+        "--env=B=hush-4=x",
         "+experiment=demo_exp",
         "model.num_tokens=4",
         "seed=1",
     ]
-    write_record(tmp_path / "job", words=words, settings=Settings(env=("A_TOKEN=hush-3", "C=open")))
+    write_record(tmp_path / "job", words=words, settings=Settings(env=("A_TOKEN=hush-3", "C=hush-5")))
     text = (tmp_path / "job" / "record.json").read_text()
     record = json.loads(text)
     assert "hush" not in text
-    assert record["command"][3:] == ["--env=B_PASSWORD=(hidden)", "+experiment=demo_exp", "model.num_tokens=4", "seed=1"]
-    assert record["settings"]["env"] == ["A_TOKEN=(hidden)", "C=open"]
+    assert record["command"][1:] == [
+        "--env",
+        "A_TOKEN=(hidden)",
+        "--env=B=(hidden)",
+        "+experiment=demo_exp",
+        "model.num_tokens=4",
+        "seed=1",
+    ]
+    assert record["settings"]["env"] == ["A_TOKEN", "C"]
     assert record["environment"]["PLAIN"] == "seen"
     assert {"torch", "submitit", "accelerate"} <= set(record["packages"])
     assert (tmp_path / "job" / "git.diff").exists()
@@ -200,12 +241,20 @@ def test_the_record_holds_commit_and_changes(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("one\n")
     git("add", "file")
     git("commit", "--quiet", "--message", "one")
-    (tmp_path / "file").write_text("two\n")
+    git("config", "color.ui", "always")
+    git("config", "diff.noprefix", "true")
+    (tmp_path / "file").write_bytes(b"two \xff\r\n \n")
+    (tmp_path / "binary").write_bytes(bytes(range(256)))
+    git("add", "binary")
     write_record(tmp_path / "job", words=[])
     found = json.loads((tmp_path / "job" / "record.json").read_text())["git"]
     assert found["commit"] == git("rev-parse", "HEAD")
     assert " M file" in found["changed"]
-    assert "-one\n+two" in (tmp_path / "job" / "git.diff").read_text()
+    git("apply", "--check", "-R", "job/git.diff")
+    git("reset", "--hard", "--quiet")
+    git("apply", "--whitespace=nowarn", "job/git.diff")
+    assert (tmp_path / "file").read_bytes() == b"two \xff\r\n \n"
+    assert (tmp_path / "binary").read_bytes() == bytes(range(256))
 
 
 def test_importing_the_launcher_imports_nothing_slow(repository):
