@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -246,14 +247,20 @@ class Start:
         self.until(seen_while_frozen, pause_seconds=0.001)
 
     def freeze_in_step(self, step: int, share: float) -> None:
-        """Freeze it when `step` steps are done, `share` of a quick step later.
+        """Freeze it when `step` steps are done, `share` of a step later: of a quick one of the whole run, or of this start's quickest.
 
         Raises:
             NoStrikeError: if one more is done by then.
         """
+        times: dict[int, float] = {}
+
+        def is_done() -> bool:
+            times.setdefault(self._run.steps(), time.monotonic())
+            return max(times) >= step
+
         self.until(self.trains)
-        self.until(lambda: self._run.steps() >= step)
-        time.sleep(share * self._run.pace.step_seconds)
+        self.until(is_done)
+        time.sleep(share * min([self._run.pace.step_seconds, *(later - earlier for earlier, later in pairwise(times.values()))]))
         self.freeze()
         if self._run.steps() != step:
             raise NoStrikeError(f"start {self._number} had done step {self._run.steps()} when it was to be struck after step {step}")
