@@ -123,6 +123,17 @@ def assert_bits_of_the_run_left_alone(folder: Path) -> None:
         assert (folder / file).read_bytes() == (other / file).read_bytes(), file
 
 
+def test_a_preempted_job_ends_with_the_bits_of_one_left_alone(jobs, cluster):  # the first test: the job must not have ended
+    wait_for(lambda: steps_of("preempted") >= 3, "the first steps")
+    cluster.command("sbatch", "--partition=high", "--nodelist=n2", "--cpus-per-task=2", "--output=/dev/null", "--wrap=sleep 1")
+    assert fate_of(jobs["preempted"]) == "COMPLETED"
+    assert cluster.job(jobs["preempted"])["Restarts"] == "1"
+    said = log("preempted", jobs["preempted"])
+    assert "SIGUSR2: the training is asked" in said
+    assert re.search(r"stopped by SIGUSR2 after step \d+;.* Requeued", said)
+    assert_bits_of_the_run_left_alone(Path("outputs/preempted"))
+
+
 @pytest.mark.parametrize(
     "asked, said",
     [
@@ -203,17 +214,6 @@ def test_a_dry_run_shows_the_job_and_submits_nothing(cluster, repository):
         assert line in done.stdout
     assert re.search(r"--num_machines 2 --machine_rank 0 --num_processes 4 .* exp=dry 'tags=\[a,b\]'", done.stdout)
     assert not Path("outputs/dry").exists()
-
-
-def test_a_preempted_job_ends_with_the_bits_of_one_left_alone(jobs, cluster):
-    wait_for(lambda: steps_of("preempted") >= 3, "the first steps")
-    cluster.command("sbatch", "--partition=high", "--nodelist=n2", "--cpus-per-task=2", "--output=/dev/null", "--wrap=sleep 1")
-    assert fate_of(jobs["preempted"]) == "COMPLETED"
-    assert cluster.job(jobs["preempted"])["Restarts"] == "1"
-    said = log("preempted", jobs["preempted"])
-    assert "SIGUSR2: the training is asked" in said
-    assert re.search(r"stopped by SIGUSR2 after step \d+;.* Requeued", said)
-    assert_bits_of_the_run_left_alone(Path("outputs/preempted"))
 
 
 def test_tail_shows_the_log_and_ends_with_the_job(jobs):
@@ -302,7 +302,7 @@ def test_a_failing_member_of_a_sweep_leaves_the_others_alone(sweep, repository):
     assert f"{log_of(Path('outputs/sweep'), sweep[2])}:" in done.stdout
     assert "Not requeued" in done.stdout
     texts = [path.read_text() for path in Path("outputs/sweep").rglob("*") if path.name in ("sweep.json", "record.json", "command.sh")]
-    assert len(texts) == 7 and not any("hush" in text for text in texts)
+    assert len(texts) == 8 and not any("hush" in text for text in texts)
     command = subprocess.run(["bash", f"outputs/{members[0]}/command.sh"], capture_output=True, text=True, check=False)
     assert command.returncode and "TOLD: was given with --env" in command.stderr
 

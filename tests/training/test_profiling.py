@@ -136,6 +136,7 @@ def wrap(repository: Path, folder: Path, *words: str, **variables: str) -> subpr
     )
 
 
+@pytest.mark.slow
 def test_one_process_of_two_is_wrapped_in_nsight(tmp_path, repository):
     options = ["--multi_gpu", "--num_machines", "1", "--num_processes", "2", "--main_process_port", "0"]
     options += ["--mixed_precision", "no", "--dynamo_backend", "no"]

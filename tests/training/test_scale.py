@@ -81,6 +81,7 @@ def test_a_sharded_run_stops_goes_on_and_is_continued_unsharded_and_sharded_agai
     _assert_close(tmp_path / "run", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_the_real_model_sharded_equals_one_process_with_accumulation_two(tmp_path, repository, monkeypatch):
     """With checkpointed and recorded attention, and losses that begin late: until then whole blocks do not run."""
     words = ["+experiment=demo_exp", "+mode=tiny", "model.decoder.gradient_checkpointing=true"]
