@@ -131,6 +131,7 @@ def test_a_sample_that_does_not_fit_alone_is_refused(tmp_path, monkeypatch):
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["lock", "status.json"]
 
 
+@pytest.mark.slow
 def test_all_processes_take_the_micro_batch_of_the_smallest_memory(tmp_path, repository):
     options = {"auto_micro_batch": True, "max_train_steps": 5}
     done = _launch(repository, "--module", "tests.training.scarce_toy", tmp_path / "two", json.dumps(options))
