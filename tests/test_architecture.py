@@ -17,11 +17,12 @@ PACKAGES = ("image_utils", "gen", "configs")
 ENTRIES = ("train.py", "multirun.py", "launch_slurm.py")
 
 # A room -> the rooms that it may import besides itself and the ground floor. The first fitting prefix counts.
-GROUND = ("image_utils", "gen.regions", "gen.artefact", "gen.sections")
+GROUND = ("image_utils", "gen.regions", "gen.artefact", "gen.sections", "gen.pretrained_folder")
 ROOMS = {
     "image_utils": (),
     "gen.regions": ("image_utils",),
     "gen.artefact": ("image_utils",),
+    "gen.pretrained_folder": ("gen.artefact",),
     "gen.slurm_job": (),
     "gen.sections": (),
     "gen.losses": GROUND,

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gen.artefact import ArtefactError
-from gen.models.pretrained_folder import load_network, pretrained_folder, read_config
+from gen.pretrained_folder import load_network, pretrained_folder, read_config
 from image_utils.convert import to_pil
 
 _BATCH = 32

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from gen.models.pretrained_folder import load_network, pretrained_folder
+from gen.pretrained_folder import load_network, pretrained_folder
 
 
 class LatentSpace(Protocol):

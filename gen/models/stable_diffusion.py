@@ -8,7 +8,7 @@ from gen.artefact import ArtefactError
 from gen.models.decoder import Decoder
 from gen.models.latent_space import AutoencoderSpace
 from gen.models.noise_process import NoiseProcess, PredictionType, Sampler, scheduler_from_config
-from gen.models.pretrained_folder import load_network, pretrained_folder, read_config
+from gen.pretrained_folder import load_network, pretrained_folder, read_config
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTokenizer
