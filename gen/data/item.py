@@ -40,7 +40,7 @@ class Item:
     depth: Float[Tensor, " n"] | None = None
     camera: Float[Tensor, " 12"] | None = None
     control: Float[Tensor, "3 h w"] | None = None
-    masks: Bool[Tensor, "n h w"] | None = None
+    masks: Bool[Tensor, "m h w"] | None = None
     padding: Bool[Tensor, "h w"] | None = None
 
 

@@ -23,8 +23,8 @@ class Picture:
 
     Attributes:
         image: RGB.
-        label_map: 0 background, any other value the id of an object; ids need not be consecutive. None if the data have no regions.
-        masks: objects that overlap, row k - 1 the object with id k; instead of a label map.
+        label_map: 0 background, any other value the id of an object, which need not be consecutive; or masks that overlap, row 0 the
+            background and row k the object with id k. None if the data have no regions.
         caption: "" where there is none.
         labels: name of a target -> id of an object -> its class.
         rotations: id -> from the object's axes to its viewer's, as in `View`.
@@ -37,8 +37,7 @@ class Picture:
     """
 
     image: Image.Image
-    label_map: Int[Tensor, "h w"] | None = None
-    masks: Bool[Tensor, "m h w"] | None = None
+    label_map: Int[Tensor, "h w"] | Bool[Tensor, "m h w"] | None = None
     caption: str = ""
     labels: dict[str, dict[int, int]] = field(default_factory=dict)
     rotations: dict[int, Float[Tensor, "3 3"]] = field(default_factory=dict)
@@ -66,14 +65,14 @@ class Frame:
     fit: Fit
     label_names: tuple[str, ...] = ()
 
-    def items(self, picture: Picture, regions: Tensor, target_regions: Tensor | None = None) -> Item:
+    def item(self, picture: Picture, regions: Tensor, target_regions: Tensor | None = None) -> Item:
         """Return the item of a segmented picture and, of a pair, of its target; an object has the same number in both.
 
         Of more than n - 1 objects the largest in the square are kept, those of the target alone last; the others join the background.
 
         Args:
             picture: whose own knowledge of objects is told by the ids in `regions`.
-            regions: a label map of ids, or masks whose row k - 1 is the object with id k; as large as the picture.
+            regions: a label map of ids, or masks by id, as in `Picture`; as large as the picture.
             target_regions: the same of the picture's target; None if it has none.
         """
         framed = self._regions(regions)
@@ -81,8 +80,8 @@ class Frame:
         kept = _largest(framed, after, self.num_regions - 1)
         target = None
         if picture.target is not None and after is not None:
-            target = self._item(picture.target, after, kept)
-        return self._item(picture, framed, kept, target)
+            target = self._built(picture.target, after, kept)
+        return self._built(picture, framed, kept, target)
 
     def _regions(self, regions: Tensor) -> Tensor:
         height, width = regions.shape[-2:]
@@ -99,7 +98,7 @@ class Frame:
         square, padding = pad_to_square(to_tensor(resize_image(image, fitted_size(*image.size, self.resolution))), self.resolution)
         return square, padding if padding.any() else None
 
-    def _item(self, picture: Picture, framed: Tensor, kept: list[int], target: Item | None = None) -> Item:
+    def _built(self, picture: Picture, framed: Tensor, kept: list[int], target: Item | None = None) -> Item:
         pixel_values, padding = self._pixels(picture.image)
         numbered: dict = {"label_map": _numbered(framed, kept)} if framed.ndim == 2 else {"masks": _chosen(framed, kept)}
         return Item(
@@ -131,7 +130,7 @@ class Frame:
 def _areas(regions: Tensor) -> dict[int, int]:
     """Return the pixels of every object by its id, the lowest id first."""
     if regions.ndim == 3:
-        return {key: area for key, area in enumerate(regions.flatten(1).sum(1).tolist(), start=1) if area}
+        return {key: area for key, area in enumerate(regions.flatten(1).sum(1).tolist()) if key and area}
     ids, areas = regions[regions != 0].unique(return_counts=True)
     return dict(zip(ids.tolist(), areas.tolist(), strict=True))
 
@@ -154,5 +153,5 @@ def _numbered(label_map: Int[Tensor, "r r"], kept: list[int]) -> Int[Tensor, "r 
 
 def _chosen(masks: Bool[Tensor, "m r r"], kept: list[int]) -> Bool[Tensor, "n r r"]:
     """Return the background, where no kept object is, and the kept masks."""
-    objects = masks[[key - 1 for key in kept]]
+    objects = masks[kept]
     return torch.cat([~objects.any(0, keepdim=True), objects])
