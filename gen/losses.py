@@ -117,14 +117,16 @@ def squared_error(prediction: Float[Tensor, "b c h w"], target: Float[Tensor, "b
     return (prediction.float() - target.float()).square().mean(1)
 
 
-def diffusion_loss(error: Float[Tensor, "b h w"], weight: Float[Tensor, " b"]) -> Float[Tensor, ""]:
-    """Return mean_b w_b mean_hw error.
+def without_padding(error: Float[Tensor, "b g f"], padding: Bool[Tensor, "b h w"] | None) -> Float[Tensor, "b g f"]:
+    """Return the mask of the places of an error map that count: 1, or 0 where a place has padding in it.
 
     Args:
-        error: squared error of every place.
-        weight: of every sample, from its noise level.
+        error: gives the shape.
+        padding: True where there is no picture; None where there is picture everywhere.
     """
-    return (weight * error.mean((1, 2))).mean()
+    if padding is None:
+        return torch.ones_like(error)
+    return 1 - F.adaptive_max_pool2d(padding.to(error.dtype), (error.shape[-2], error.shape[-1]))
 
 
 def masked_diffusion_loss(error: Float[Tensor, "b h w"], weight: Float[Tensor, " b"], mask: Float[Tensor, "b h w"]) -> Float[Tensor, ""]:
@@ -181,7 +183,11 @@ def token_repulsion_loss(tokens: Float[Tensor, "b n q d"], valid: Bool[Tensor, "
 
 
 def attention_region_loss(
-    attention: Float[Tensor, "b p l"], token_region: Int[Tensor, " l"], masks: Bool[Tensor, "b n h w"], valid: Bool[Tensor, "b n"]
+    attention: Float[Tensor, "b p l"],
+    token_region: Int[Tensor, " l"],
+    masks: Bool[Tensor, "b n h w"],
+    valid: Bool[Tensor, "b n"],
+    padding: Bool[Tensor, "b h w"] | None = None,
 ) -> Float[Tensor, ""]:
     """Return the mean over regions of (sum_p (1 - m_p) a_p) / (sum_p a_p): the share of a region's attention that lies outside it.
 
@@ -192,6 +198,7 @@ def attention_region_loss(
         token_region: region of each of the l tokens; -1 for text and registers.
         masks: of the picture that is painted; reduced to the grid, where a cell belongs to a region if any of its pixels does.
         valid: regions that count.
+        padding: True where there is no picture; a cell with padding does not count.
 
     Raises:
         ValueError: if the masks do not divide into the grid.
@@ -199,7 +206,10 @@ def attention_region_loss(
     Source: after the cross-attention loss of Avrahami et al. 2023 (Break-A-Scene), arXiv 2305.16311; a share instead of a squared error, so
     that it does not depend on how much attention the other tokens leave.
     """
-    inside = masks_to_grid(masks, math.isqrt(attention.shape[1])).flatten(2)
+    grid = math.isqrt(attention.shape[1])
+    inside = masks_to_grid(masks, grid).flatten(2)
+    if padding is not None:
+        attention = attention * ~masks_to_grid(padding[:, None], grid).flatten(1)[..., None]
     owner = token_region[:, None] == torch.arange(masks.shape[1], device=masks.device)
     mass = attention.float() @ owner.float()
     total = mass.sum(1)

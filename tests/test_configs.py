@@ -95,7 +95,7 @@ def answer(capsys, monkeypatch, *words: str) -> str:
         (["dataset.preset=harder"], ["dataset.preset=harder", "'simple', 'standard' or 'hard'"]),
         (["trainer.learning_rate=-1"], ["trainer.learning_rate=-1.0: must be above 0"]),
         (["dataset.segmenter=classical"], ["dataset.segmenter=classical", "Segmenter"]),
-        (["dataset=image_folder"], ["dataset.folder: has no value; give dataset.folder="]),
+        (["dataset=image_folder"], ["dataset.root: has no value; give dataset.root="]),
         (["dataset.validation_image=[not_there.png]"], ["not_there.png", "does not exist"]),
         (["dataset.resolution=50"], ["resolution=50 is not a multiple of 8: 4 pixels a cell"]),
         (["exp=../elsewhere"], ["exp='../elsewhere'", "inside outputs/"]),

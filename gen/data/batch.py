@@ -45,6 +45,7 @@ class RegionBatch(TensorFields):
         captions: a sentence a sample, "" where there is none.
         labels: per-region integer targets by name, -1 where unknown.
         control: a conditioning picture in the target's geometry, in [-1, 1]; None where the dataset makes none.
+        padding: True where the target shows nothing of the picture, which no loss counts and no region covers; None without padding.
         camera: row-major [R | t] from the source view's camera frame to the target view's (x right, y down, z away), identity for one
             camera and one augmentation; None for datasets without cameras.
     """
@@ -58,6 +59,7 @@ class RegionBatch(TensorFields):
     captions: tuple[str, ...] = ()
     labels: dict[str, Int[Tensor, "b n"]] = field(default_factory=dict)
     control: Float[Tensor, "b 3 h w"] | None = None
+    padding: Bool[Tensor, "b h w"] | None = None
     camera: Float[Tensor, "b 12"] | None = None
 
     def __getitem__(self, index) -> RegionBatch:

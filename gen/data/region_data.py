@@ -20,39 +20,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from gen.data.augment import Augmentation, ViewTransform, apply_transforms, relative_turn, view_coordinates
 from gen.data.batch import RegionBatch, View
 from gen.data.control import edges, outlines
+from gen.data.item import Item, padding_planes, planes_to_regions, region_planes
 from gen.data.pairs import relative_yaw, seen_camera, seen_rotations
-from gen.regions import RegionPose, Regions
+from gen.regions import RegionPose
 from gen.segmentation import Classical, GroundTruth, Segmenter, Superpixels
 from image_utils import convert, io
-
-
-@dataclass(frozen=True)
-class Item:
-    """One picture of a dataset, before segmentation and augmentation.
-
-    Attributes:
-        pixel_values: in [-1, 1].
-        label_map: 0 background, k the k-th object; None if the segmenter has to find it.
-        caption: "" where there is none.
-        labels: per-region integer targets by name, -1 where unknown.
-        target: the same objects, differently arranged or seen: what the decoder shall paint; None means the same picture.
-        rotations: of the objects, as in `View`; NaN or None where unknown.
-        rotation_period: as in `RegionBatch`; -1 or None where unknown.
-        depth: distance of the objects along the optical axis, in a dataset's own units, about [-1, 1]; NaN or None where unknown.
-        camera: row-major [R | t] from this item's camera to its target's, as in `RegionBatch`; None in datasets without cameras.
-        control: the conditioning picture, in [-1, 1]; None lets the dataset draw it.
-    """
-
-    pixel_values: Float[Tensor, "3 h w"]
-    label_map: Int[Tensor, "h w"] | None = None
-    caption: str = ""
-    labels: dict[str, Int[Tensor, " n"]] = field(default_factory=dict)
-    target: Item | None = None
-    rotations: Float[Tensor, "n 3 3"] | None = None
-    rotation_period: Int[Tensor, " n"] | None = None
-    depth: Float[Tensor, " n"] | None = None
-    camera: Float[Tensor, " 12"] | None = None
-    control: Float[Tensor, "3 h w"] | None = None
 
 
 @dataclass(kw_only=True)
@@ -163,40 +135,42 @@ class RegionData:
         """Segment items and build the batch in which each is seen through its source and its target transform."""
         items = [self._segmented(item) for item in items]
         after = [item if item.target is None else self._segmented(item.target) for item in items]
-        (pixels, labels), (pixels_after, labels_after) = _pictures(items), _pictures(after)
-        changed = _changed_pixels(pixels, pixels_after)
+        (pixels, planes, padding), (pixels_after, planes_after, padding_after) = self._planes(items), self._planes(after)
+        changed = _changed_pixels(pixels, pixels_after)[:, None].long()
         turns = [relative_turn(s, t) for s, t in zip(source, target, strict=True)]
         flip, angle = torch.tensor([turn[0] for turn in turns]), torch.tensor([turn[1] for turn in turns])
-        source_pixels, source_maps = apply_transforms(pixels, labels[:, None], source)
-        target_pixels, target_maps = apply_transforms(pixels_after, torch.stack([labels_after, changed.long()], 1), target)
-        source_regions = Regions.from_label_map(source_maps[:, 0], self.num_regions)
-        target_regions = Regions.from_label_map(target_maps[:, 0], self.num_regions)
+        source_pixels, *source_planes = _transformed(pixels, [planes, padding], source)
+        target_pixels, *target_planes = _transformed(pixels_after, [planes_after, padding_after, changed], target)
+        source_regions = planes_to_regions(source_planes[0], self.num_regions, _only(source_planes[1]))
+        target_regions = planes_to_regions(target_planes[0], self.num_regions, _only(target_planes[1]))
         pose = self._with_depth_and_yaw(RegionPose.from_regions(target_regions, flip, angle), items, after, source, seeds)
         cameras = [item.camera for item in items]
         periods = [torch.stack([_known(item.rotation_period, (self.num_regions,), -1) for item in side]) for side in (items, after)]
         return RegionBatch(
             source=self._view(source_pixels, source_regions, RegionPose.from_regions(source_regions), items, source),
             target=self._view(target_pixels, target_regions, pose, after, target),
-            context=apply_transforms(pixels, labels[:, None], target)[0],
-            changed=target_maps[:, 1].bool(),
+            context=_transformed(pixels, [], target)[0],
+            changed=target_planes[2][:, 0].bool(),
             seeds=torch.tensor(seeds),
             rotation_period=torch.maximum(*periods),
             captions=tuple(item.caption for item in after),
             labels={name: torch.stack([item.labels[name] for item in items]) for name in items[0].labels},
-            control=self._control(target_pixels, target_maps, after, target),
+            control=self._control(target_pixels, target_regions.label_map(), after, target),
             camera=None if all(camera is None for camera in cameras) else seen_camera(_stack_cameras(cameras), source, target),
+            padding=_only(target_planes[1]),
         )
 
-    def _segment(self, item: Item) -> Int[Tensor, "h w"]:
-        return self.segmenter(item.pixel_values, item.label_map)
+    def _planes(self, items: list[Item]) -> tuple[Float[Tensor, "b 3 h w"], Int[Tensor, "b k h w"], Int[Tensor, "b p h w"]]:
+        return torch.stack([item.pixel_values for item in items]), region_planes(items, self.num_regions), padding_planes(items)
 
     def _segmented(self, item: Item) -> Item:
         """Give an item the segmenter's regions; what the data know of each object is lost where those are not the data's own."""
-        label_map = self._segment(item)
-        if item.label_map is not None and torch.equal(label_map, item.label_map):
+        regions = self.segmenter(item.pixel_values, item.label_map)
+        if item.label_map is not None and torch.equal(regions, item.label_map):
             return item
+        found: dict = {"label_map": regions} if regions.ndim == 2 else {"masks": regions}
         labels = {name: torch.full_like(value, -1) for name, value in item.labels.items()}
-        return replace(item, label_map=label_map, labels=labels, rotations=None, rotation_period=None, depth=None)
+        return replace(item, **found, labels=labels, rotations=None, rotation_period=None, depth=None)
 
     def _view(self, pixels: Tensor, regions: Regions, pose: RegionPose, items: list[Item], transforms: list[ViewTransform]) -> View:
         rotations = seen_rotations(self._rotations(items), transforms)
@@ -220,15 +194,15 @@ class RegionData:
         return pose
 
     def _control(
-        self, pixels: Float[Tensor, "b 3 h w"], maps: Int[Tensor, "b k h w"], items: list[Item], transforms: list[ViewTransform]
+        self, pixels: Float[Tensor, "b 3 h w"], label_maps: Int[Tensor, "b h w"], items: list[Item], transforms: list[ViewTransform]
     ) -> Float[Tensor, "b 3 h w"] | None:
         """Draw the target's conditioning pictures, or take those that the items came with."""
         if self.control == "none":
             return None
-        pictures = outlines(maps[:, 0]) if self.control == "outlines" else edges(pixels)
+        pictures = outlines(label_maps) if self.control == "outlines" else edges(pixels)
         for i, item in enumerate(items):
             if item.control is not None:
-                pictures[i] = apply_transforms(item.control[None], maps[i : i + 1], transforms[i : i + 1])[0][0]
+                pictures[i] = _transformed(item.control[None], [], transforms[i : i + 1])[0][0]
         return pictures
 
     def _validation_picture(self, path: str) -> Item:
@@ -290,10 +264,16 @@ def _changed_pixels(before: Float[Tensor, "b 3 h w"], after: Float[Tensor, "b 3 
     return F.max_pool2d(differs, 3, stride=1, padding=1)[:, 0].bool()
 
 
-def _pictures(items: list[Item]) -> tuple[Float[Tensor, "b 3 h w"], Int[Tensor, "b h w"]]:
-    maps = [item.label_map for item in items if item.label_map is not None]
-    assert len(maps) == len(items), "segment the items first"
-    return torch.stack([item.pixel_values for item in items]), torch.stack(maps)
+def _transformed(pixels: Tensor, planes: list[Tensor], transforms: list[ViewTransform]) -> list[Tensor]:
+    """Apply one transform a sample to pictures and to lists of planes, and return them in the same order."""
+    counts = [part.shape[1] for part in planes]
+    pixels, moved = apply_transforms(pixels, torch.cat([pixels[:, :0].long(), *planes], 1), transforms)
+    return [pixels, *moved.split(counts, 1)]
+
+
+def _only(planes: Int[Tensor, "b k h w"]) -> Bool[Tensor, "b h w"] | None:
+    """Return the plane of padding as a mask, None where there is none."""
+    return planes[:, 0].bool() if planes.shape[1] else None
 
 
 def _known(value: Tensor | None, shape: tuple[int, ...], unknown: float | int) -> Tensor:

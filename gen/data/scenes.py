@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 
 from gen import scenes
-from gen.data.region_data import Item, RegionData
+from gen.data.item import Item
+from gen.data.region_data import RegionData
 from gen.segmentation import GroundTruth, WholePicture
 
 _VALIDATION_SEED = 1_000_003  # far from any user's seed, so that held-out scenes are never trained on

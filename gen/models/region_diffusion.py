@@ -256,7 +256,7 @@ class RegionDiffusion(nn.Module):
         terms = {}
         if "draft" in wanted:
             told = latents.valid & ~draws.conditioning_dropped[:, None]
-            terms["draft"] = self._draft_term(conditioning, clean, batch.target.regions, told)
+            terms["draft"] = self._draft_term(conditioning, clean, batch, told)
         if wanted & (set(_PAINTING) - {"draft"}):
             terms |= self._decoder_terms(batch, latents, conditioning, clean, draws, wanted)
         return terms
@@ -285,40 +285,45 @@ class RegionDiffusion(nn.Module):
         unfold = self.decoder.latent_space.unfold
         error = losses.squared_error(unfold(prediction), unfold(goal))
         weight = noise.velocity_weight(draws.levels, self.loss_weights.largest)
+        shown = losses.without_padding(error, batch.padding)
         masks = F.adaptive_avg_pool2d((target.regions.masks & latents.valid[..., None, None]).float(), (error.shape[-2], error.shape[-1]))
-        union = torch.where(draws.conditioning_dropped[:, None, None], 1.0, masks.sum(1).clamp(max=1))
+        masks = masks * shown[:, None]
+        union = torch.where(draws.conditioning_dropped[:, None, None], shown, masks.sum(1).clamp(max=1))
         if self.known_weight < 1:
-            shown = F.adaptive_avg_pool2d(draws.known.float(), (error.shape[-2], error.shape[-1]))
-            union = union * torch.lerp(torch.ones_like(shown), shown.new_tensor(self.known_weight), shown)
+            known = F.adaptive_avg_pool2d(draws.known.float(), (error.shape[-2], error.shape[-1]))
+            union = union * torch.lerp(torch.ones_like(known), known.new_tensor(self.known_weight), known)
         terms = {
-            "diffusion": lambda: losses.diffusion_loss(error, weight),
+            "diffusion": lambda: losses.masked_diffusion_loss(error, weight, shown),
             "masked_diffusion": lambda: losses.masked_diffusion_loss(error, weight, union),
             "per_region_diffusion": lambda: losses.per_region_diffusion_loss(error, weight, masks, latents.valid),
-            "attention_region": lambda: self._attention_term(maps or [], conditioning, target.regions, latents.valid, draws),
+            "attention_region": lambda: self._attention_term(maps or [], conditioning, batch, latents.valid, draws),
         }
         return {name: term() for name, term in terms.items() if name in wanted}
 
     def _draft_term(
-        self, conditioning: Conditioning, clean: Float[Tensor, "b c g g"], regions: Regions, valid: Bool[Tensor, "b n"]
+        self, conditioning: Conditioning, clean: Float[Tensor, "b c g g"], batch: RegionBatch, valid: Bool[Tensor, "b n"]
     ) -> Tensor:
         """Return the error of what the layout drafts: of objects in their whole boxes, so that outlines count, and of the background."""
+        regions = batch.target.regions
         unfold = self.decoder.latent_space.unfold
         error = losses.squared_error(unfold(draft_alone(conditioning)), unfold(clean))
         height, width = regions.masks.shape[-2:]
         boxes = (RegionPose.from_regions(regions).own_coordinates(cell_centres(height, width, error.device)).abs() <= 0.5).all(-1)
         areas = torch.cat([regions.masks[:, :1], boxes[:, 1:].unflatten(-1, (height, width))], 1)
         areas = areas & ~(regions.masks & ~valid[..., None, None]).any(1, keepdim=True)  # where objects stand that nobody told of
+        if batch.padding is not None:
+            areas = areas & ~batch.padding[:, None]
         return losses.per_region_diffusion_loss(error, torch.ones_like(error[:, 0, 0]), areas.float(), valid)
 
     @staticmethod
     def _attention_term(
-        maps: list[Tensor], conditioning: Conditioning, regions: Regions, valid: Bool[Tensor, "b n"], draws: Draws
+        maps: list[Tensor], conditioning: Conditioning, batch: RegionBatch, valid: Bool[Tensor, "b n"], draws: Draws
     ) -> Tensor:
         """Return the attention loss, a mean over the decoder's layers; samples that are told nothing of their regions do not count."""
-        terms = []
+        terms, masks = [], batch.target.regions.masks
         for layer, attention in enumerate(maps):
             counted = valid & ~(draws.conditioning_dropped | draws.layer_dropped[:, layer])[:, None]
-            terms.append(losses.attention_region_loss(attention, conditioning.token_region, regions.masks, counted))
+            terms.append(losses.attention_region_loss(attention, conditioning.token_region, masks, counted, batch.padding))
         return torch.stack(terms).mean()
 
     def _representation_terms(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 _WORKING_SIDE = 128  # pixels; the outlines of objects survive, texture and cost do not
@@ -38,7 +38,9 @@ class Classical:
         if self.max_regions < 1 or not 0 < self.min_area < 1 or not self.contrast > 0:
             raise ValueError(f"{self} is out of range; max_regions must be at least 1, min_area within (0, 1), contrast above 0")
 
-    def __call__(self, pixel_values: Float[Tensor, "3 h w"], label_map: Int[Tensor, "h w"] | None = None) -> Int[Tensor, "h w"]:
+    def __call__(
+        self, pixel_values: Float[Tensor, "3 h w"], label_map: Int[Tensor, "h w"] | Bool[Tensor, "n h w"] | None = None
+    ) -> Int[Tensor, "h w"]:
         """Return a label map, larger objects first; the data's own is not looked at."""
         from skimage.transform import resize
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gen.segmentation.segmenter import Segmenter
@@ -20,7 +20,9 @@ class GroundTruth:
 
     fallback: Segmenter | None = None
 
-    def __call__(self, pixel_values: Float[Tensor, "3 h w"], label_map: Int[Tensor, "h w"] | None = None) -> Int[Tensor, "h w"]:
+    def __call__(
+        self, pixel_values: Float[Tensor, "3 h w"], label_map: Int[Tensor, "h w"] | Bool[Tensor, "n h w"] | None = None
+    ) -> Int[Tensor, "h w"] | Bool[Tensor, "n h w"]:
         """Return `label_map`, or the fallback's where the data has none.
 
         Raises:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 _LEAST_SIZE = 0.25  # of the size that an element has on average; smaller ones join a neighbour
@@ -39,7 +39,9 @@ class Superpixels:
         if self.num_segments < 1 or not self.compactness > 0:
             raise ValueError(f"{self} is out of range; num_segments must be at least 1, compactness above 0")
 
-    def __call__(self, pixel_values: Float[Tensor, "3 h w"], label_map: Int[Tensor, "h w"] | None = None) -> Int[Tensor, "h w"]:
+    def __call__(
+        self, pixel_values: Float[Tensor, "3 h w"], label_map: Int[Tensor, "h w"] | Bool[Tensor, "n h w"] | None = None
+    ) -> Int[Tensor, "h w"]:
         """Return a label map without a 0; the data's own is not looked at."""
         image = ((pixel_values.detach().float().cpu().clamp(-1, 1) + 1) / 2).permute(1, 2, 0).contiguous().numpy()
         wanted, compactness = self._partition(image)

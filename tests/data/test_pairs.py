@@ -164,7 +164,7 @@ def test_a_folder_of_pictures_knows_nothing_in_3d(tmp_path):
     for index in range(3):
         Image.new("RGB", (40, 40), (80 * index, 0, 0)).save(tmp_path / f"{index}.png")
     told = {"depth_probability": 1.0, "yaw_probability": 1.0, "control": "edges"}
-    data = ImageFolder(folder=str(tmp_path), num_held_out=0, resolution=32, train_batch_size=2, **told)
+    data = ImageFolder(root=str(tmp_path), num_held_out=0, resolution=32, train_batch_size=2, **told)
     batch = first(data)
     assert batch.camera is None
     assert batch.control is not None

@@ -232,7 +232,10 @@ def test_a_run_folder_of_another_config_is_refused(jobs):
 
 def test_ctrl_c_ends_the_following_and_not_the_job(endless, repository):
     wait_for(lambda: steps_of("cancelled") >= 3, "the first steps")
-    code = "import sys; from pathlib import Path; from launch_slurm import follow; sys.exit(follow(sys.argv[1], Path(sys.argv[2])))"
+    code = (  # whoever runs the tests in the background has Ctrl-C ignored
+        "import signal, sys; from pathlib import Path; from launch_slurm import follow;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(follow(sys.argv[1], Path(sys.argv[2])))"
+    )
     words = [endless["cancelled"], str(log_of(Path("outputs/cancelled"), endless["cancelled"]))]
     environment = os.environ | {"PYTHONPATH": str(repository)}
     with subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, text=True, env=environment) as following:
