@@ -56,12 +56,14 @@ class MaskRow:
     @staticmethod
     def from_regions(key: str, name: str, regions: Int[Tensor, "h w"] | Bool[Tensor, "n h w"]) -> MaskRow:
         """Describe what a segmenter returned."""
-        exclusive = regions.ndim == 2
-        numbers = regions[regions != 0].unique() if exclusive else torch.arange(len(regions))
-        masks = regions == numbers[:, None, None] if exclusive else regions
-        areas = masks.sum((1, 2)).tolist()
-        height, width = regions.shape[-2:]
-        return MaskRow(key, name, height, width, exclusive, tuple(numbers.tolist()), tuple(map(encode_mask, masks)), tuple(areas))
+        exclusive, (height, width) = regions.ndim == 2, regions.shape[-2:]
+        numbers = regions[regions != 0].unique().tolist() if exclusive else list(range(len(regions)))
+        counts, areas = [], []
+        for number in numbers:  # one at a time: a large picture with many regions would not fit as masks
+            mask = regions == number if exclusive else regions[number]
+            counts.append(encode_mask(mask))
+            areas.append(int(mask.sum()))
+        return MaskRow(key, name, height, width, exclusive, tuple(numbers), tuple(counts), tuple(areas))
 
     def regions(self) -> Int[Tensor, "h w"] | Bool[Tensor, "n h w"]:
         """Return what the segmenter returned.

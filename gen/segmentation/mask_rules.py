@@ -73,10 +73,13 @@ class MaskRules:
         masks = masks[self._chosen(masks, seed)]
         if not self.overlapping:
             masks = self._exclusive(masks)
-        masks = masks[_by_falling_area(masks)]
+        masks = masks[masks.sum((1, 2)).argsort(descending=True, stable=True)]
         if self.overlapping:
             return torch.cat([~masks.any(0, keepdim=True), masks])
-        return (masks * torch.arange(1, len(masks) + 1, device=masks.device)[:, None, None]).sum(0)
+        label_map = torch.zeros(masks.shape[1:], dtype=torch.long, device=masks.device)
+        for number, mask in enumerate(masks, start=1):
+            label_map[mask] = number
+        return label_map
 
     def _fits(self, masks: Bool[Tensor, "m h w"]) -> Bool[Tensor, " m"]:
         areas, pixels = masks.sum((1, 2)), masks.shape[1] * masks.shape[2]
@@ -95,17 +98,13 @@ class MaskRules:
         return best.sort().values.to(masks.device)
 
     def _exclusive(self, masks: Bool[Tensor, "k h w"]) -> Bool[Tensor, "n h w"]:
-        """Give each object, the smallest first, what none before it has; one of which too little is left goes, and covers nothing."""
-        masks, free = masks.clone(), torch.ones_like(masks[:0].any(0))
-        for index in _by_falling_area(masks).flip(0).tolist():
+        """Give each object what no smaller one has, nor one of its size with a better score; an object with too little left covers nothing."""
+        masks, free = masks.clone(), masks.new_ones(masks.shape[1:])
+        for index in masks.sum((1, 2)).argsort(stable=True).tolist():
             left = _cleaned((masks[index] & free)[None], 0.0, self.max_island)
             masks[index] = left[0] & self._fits(left)
             free &= ~masks[index]
         return masks[masks.any((1, 2))]
-
-
-def _by_falling_area(masks: Bool[Tensor, "m h w"]) -> Int[Tensor, " m"]:
-    return masks.sum((1, 2)).argsort(descending=True, stable=True)
 
 
 def _cleaned(masks: Bool[Tensor, "m h w"], max_hole: float, max_island: float) -> Bool[Tensor, "m h w"]:

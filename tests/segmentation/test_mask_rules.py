@@ -122,6 +122,12 @@ def test_the_smaller_object_is_on_top_and_a_covered_one_goes():
     assert torch.equal(overlapping, torch.stack([~masks.any(0), masks[0], masks[1], masks[3], masks[2]]))
 
 
+def test_of_two_objects_of_one_size_the_one_with_the_better_score_is_on_top():
+    masks = torch.stack([drawn("###.."), drawn("..###")])
+    assert PLAIN(masks, torch.tensor([0.9, 0.1])).tolist() == [[1, 1, 1, 2, 2]]
+    assert PLAIN(masks, torch.tensor([0.1, 0.9])).tolist() == [[2, 2, 1, 1, 1]]
+
+
 def test_what_is_too_little_after_the_cut_goes_to_the_larger_object_below():
     masks = torch.stack([drawn("########"), drawn("..####.."), drawn("..###...")])
     assert replace(PLAIN, min_area=2 / 8)(masks, torch.ones(3)).tolist() == [[1, 1, 2, 2, 2, 1, 1, 1]]
