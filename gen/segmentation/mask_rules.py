@@ -98,7 +98,7 @@ class MaskRules:
         return best.sort().values.to(masks.device)
 
     def _exclusive(self, masks: Bool[Tensor, "k h w"]) -> Bool[Tensor, "n h w"]:
-        """Give each object what no smaller one has, nor one of its size with a better score; an object with too little left covers nothing."""
+        """Give each object what no smaller one has, nor one of its size with a better score; one with too little left covers nothing."""
         masks, free = masks.clone(), masks.new_ones(masks.shape[1:])
         for index in masks.sum((1, 2)).argsort(stable=True).tolist():
             left = _cleaned((masks[index] & free)[None], 0.0, self.max_island)
