@@ -32,9 +32,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import launch_slurm
-from configs.sweep_grammar import PID, Member, SweepError, alone, is_locked, members_of, progress, write_text
+from configs.sweep_grammar import Member, SweepError, members_of
+from gen.run_files import LOCK, HeldError, hold, is_held, progress, write_text
 
 ROOT = Path(__file__).resolve().parent
+PID = "multirun.pid"
 MANIFEST, COMMAND, LOG = "sweep.json", "command.sh", "log.txt"
 # Variables that can change a weight's bits: they belong to a member's command.
 BITS = ("ACCELERATE_", "ATEN_CPU_CAPABILITY", "CUBLAS_", "DNNL_", "KMP_", "MKL_", "NVIDIA_TF32_", "OMP_", "ONEDNN_", "TORCH_ALLOW_TF32_")
@@ -146,7 +148,7 @@ def _start(arguments: argparse.Namespace) -> int:
             lines = [f"# {entry['name']}; run in: {Path.cwd()}", *(f': "${{{name}?was given with --env}}"' for name in needed)]
             write_text(Path("outputs", entry["exp"], COMMAND), "\n".join([*lines, f"exec {entry['command']}\n"]))
 
-    with alone(folder):
+    with _alone(folder):
         if _manifest(folder, members, arguments, jobs)["job_ids"] != job_ids:
             raise SweepError(f"{folder}: another multirun has just handed over members; see --status {sweep_id}")
         for name in [name for name in os.environ if name.startswith(BITS)]:
@@ -159,6 +161,18 @@ def _start(arguments: argparse.Namespace) -> int:
         elif missing:
             launch_slurm.submit(trainings, settings, group=sweep_id, base=folder, on_submitted=record)
     return _summary(manifest, members, states) if settings is None else 0
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other multiruns out of a sweep."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        held = hold(folder / PID)
+    except HeldError:
+        raise SweepError(f"{folder}: another multirun works on this sweep; wait for it, or --cancel it") from None
+    with held:
+        yield
 
 
 def _manifest(folder: Path, members: list[Member], arguments: argparse.Namespace, jobs: int) -> dict[str, Any]:
@@ -326,7 +340,7 @@ def _states(manifest: dict[str, Any], members: Sequence[Member]) -> dict[str, st
     for member in members:
         said = str(progress(member.folder).get("status", "waiting"))
         job = jobs.get(job_ids.get(member.name), "UNKNOWN")
-        if said == "running" and (manifest["backend"] == "slurm" or not is_locked(member.folder / "lock")):
+        if said == "running" and (manifest["backend"] == "slurm" or not is_held(member.folder / LOCK)):
             said = "killed"  # outright, so that it could not take that back; a job that SLURM knows is called as SLURM calls it
         states[member.name] = job if job != "UNKNOWN" and said != "finished" else "interrupted" if said == "requeue" else said
     return states
@@ -340,8 +354,8 @@ def _queued(states: dict[str, str]) -> set[str]:
 def _cancel(sweep_id: str) -> int:
     manifest, members = _known(sweep_id)
     local = manifest["backend"] == "local"
-    locks = [Path("outputs", sweep_id, PID), *(member.folder / "lock" for member in members if local)]  # members outlive a killed multirun
-    owners = [path.read_text().split() for path in locks if is_locked(path)]  # process 1234 on host
+    locks = [Path("outputs", sweep_id, PID), *(member.folder / LOCK for member in members if local)]  # members outlive a killed multirun
+    owners = [path.read_text().split() for path in locks if is_held(path)]  # process 1234 on host
     if [] in owners:
         raise SweepError(f"{sweep_id}: a process starts right now and has not said which; try again in a moment")
     elsewhere = {owner[-1] for owner in owners} - {socket.gethostname()}

@@ -1,9 +1,7 @@
-"""The members of a sweep: those that Hydra's sweep grammar makes of a command, always the same ones, and how far each of them is."""
+"""The members of a sweep: those that Hydra's sweep grammar makes of a command, always the same ones."""
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import itertools
 import json
@@ -12,12 +10,10 @@ import os
 import random
 import re
 import shlex
-import socket
-import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,7 +25,6 @@ from hydra.errors import HydraException
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_MEMBERS = 10_000
-PID = "multirun.pid"
 NAME = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")  # needs no quotes in a path, a shell or an override
 
 
@@ -230,62 +225,3 @@ def _slug(word: str) -> str:
     last = re.split(r"[./]", key.lstrip("+~"))[-1]
     bare = value.strip("[]{}'\"").replace("+", "")
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{last}-{bare}")
-
-
-def progress(folder: Path) -> dict[str, Any]:
-    """Return what a run's status.json and the last whole line of its metrics.jsonl say."""
-    metrics, status = folder / "metrics.jsonl", folder / "status.json"
-    found: dict[str, Any] = {"global_step": 0}
-    if metrics.exists():
-        with metrics.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - 65_536))
-            whole = [line for line in file.read().split(b"\n")[:-1] if line.startswith(b"{")]
-        found |= json.loads(whole[-1]) if whole else {}
-    said = json.loads(status.read_text()) if status.exists() else {}
-    return found | said | {"global_step": max(found["global_step"], said.get("global_step", 0))}
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep other multiruns out of a sweep; the system drops the lock when this process ends, however that happens."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / PID
-    with path.open("a+") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                raise SweepError(f"{folder}: another multirun works on this sweep; wait for it, or --cancel it") from None
-            _warn_of_no_locks(path, error)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")  # as train.py writes its own
-        file.flush()
-        yield
-
-
-def is_locked(path: Path) -> bool:
-    """Tell whether another process holds the lock of a file, by asking: a lock of ours, however short, could stop it."""
-    if not path.exists():
-        return False
-    with path.open() as file:
-        try:
-            answer = fcntl.fcntl(file, fcntl.F_GETLK, struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))  # struct flock
-        except OSError as error:
-            _warn_of_no_locks(path, error)
-            return False
-    return struct.unpack("hhqqi0q", answer)[0] != fcntl.F_UNLCK
-
-
-def _warn_of_no_locks(path: Path, error: OSError) -> None:
-    print(f"{path}: this file system has no locks ({error}), so nothing tells what already runs", file=sys.stderr)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a file at once: a reader sees the old text or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f"{path.name}.new")
-    with new.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)

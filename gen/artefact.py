@@ -119,14 +119,6 @@ def naming_a_full_disk(path: Path) -> Iterator[None]:
         raise DiskFullError(f"{path}: the disk or the quota is full ({error}); free some space and run the same command again") from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a small text file so that a reader finds the old one or the new one."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    _flush(partial)
-    partial.replace(path)
-
-
 def refuse_foreign(folder: Path) -> None:
     """Refuse to write where files lie that `write_folder` did not write.
 

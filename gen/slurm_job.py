@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from gen.run_files import STATUS
+
 ROOT = Path(__file__).resolve().parents[1]
 REQUEUED = 75  # train.py's own code for "requeue me"
 SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)  # of a time limit, a preemption, a cancellation
@@ -198,7 +200,7 @@ class NodeTask:
         return ["--rdzv_backend", "static", "--main_process_ip", address, "--main_process_port", str(port)]
 
     def _status(self) -> dict[str, Any]:
-        path = self.training.folder / "status.json"
+        path = self.training.folder / STATUS
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 

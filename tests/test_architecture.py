@@ -17,13 +17,14 @@ PACKAGES = ("image_utils", "gen", "configs")
 ENTRIES = ("train.py", "multirun.py", "launch_slurm.py")
 
 # A room -> the rooms that it may import besides itself and the ground floor. The first fitting prefix counts.
-GROUND = ("image_utils", "gen.regions", "gen.artefact", "gen.sections", "gen.pretrained_folder")
+GROUND = ("image_utils", "gen.regions", "gen.artefact", "gen.sections", "gen.run_files", "gen.pretrained_folder")
 ROOMS = {
     "image_utils": (),
     "gen.regions": ("image_utils",),
     "gen.artefact": ("image_utils",),
     "gen.pretrained_folder": ("gen.artefact",),
-    "gen.slurm_job": (),
+    "gen.run_files": (),
+    "gen.slurm_job": ("gen.run_files",),
     "gen.sections": (),
     "gen.losses": GROUND,
     "gen.scenes": GROUND,
@@ -42,9 +43,9 @@ ROOMS = {
     },
     "configs": ("image_utils", "gen"),
 }
-# The launchers answer at once and run on login nodes: they, and the two files of the house that they use, know nothing heavy.
-LAUNCHERS = ("multirun.py", "launch_slurm.py", "configs/sweep_grammar.py", "gen/slurm_job.py")
-LAUNCHERS_MAY_IMPORT = ("hydra", "omegaconf", "submitit", "rich", "launch_slurm", "configs.sweep_grammar", "gen.slurm_job")
+# The launchers answer at once and run on login nodes: they, and the files of the house that they use, know nothing heavy.
+LAUNCHERS = ("multirun.py", "launch_slurm.py", "configs/sweep_grammar.py", "gen/run_files.py", "gen/slurm_job.py")
+LAUNCHERS_MAY_IMPORT = ("hydra", "omegaconf", "submitit", "rich", "launch_slurm", "configs.sweep_grammar", "gen.run_files", "gen.slurm_job")
 HYDRA = ("hydra", "hydra_zen", "omegaconf")
 # `configs` is imported before `--help` can answer, so nothing that it reaches at import time may be heavy.
 HEAVY = ("diffusers", "transformers", "skimage", "scipy", "torchmetrics", "accelerate", "wandb", "tensorboard", "segment_anything")

@@ -126,6 +126,7 @@ def test_attention_inside_the_own_mask_costs_nothing_and_outside_all():
     attention[0, 8:, 2] = 0.5  # half of region 1's mass is outside
     assert losses.attention_region_loss(attention, token_region, masks, valid) == pytest.approx(0.25)
     assert losses.attention_region_loss(attention / 7, token_region, masks, valid) == pytest.approx(0.25)
+    assert losses.attention_region_loss(attention, token_region, masks, valid, padding=masks[:, 2]) == 0, "what lies outside is padding"
 
 
 def test_variance_loss_wants_regions_to_differ():

@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 import launch_slurm
 import multirun
 from configs import build_store
-from configs.sweep_grammar import NAME, SweepError, alone, is_locked, members_of
+from configs.sweep_grammar import NAME, SweepError, members_of
+from gen.run_files import is_held
 
 TINY = ("+experiment=demo_exp", "+mode=tiny")
 PARSER = OverridesParser.create()
@@ -246,7 +247,7 @@ def test_a_sweep_key_that_does_not_exist_is_refused_before_anything_starts(tmp_p
 
 def test_a_second_multirun_on_a_sweep_is_refused(tmp_path, monkeypatch, repository):
     monkeypatch.chdir(tmp_path)
-    hold = "import configs.sweep_grammar as sweep\nwith sweep.alone(sweep.Path('outputs/a')):\n    print('held', flush=True); input()"
+    hold = "import multirun\nwith multirun._alone(multirun.Path('outputs/a')):\n    print('held', flush=True); input()"
     process = subprocess.Popen(
         [sys.executable, "-c", hold],
         cwd=tmp_path,
@@ -255,12 +256,12 @@ def test_a_second_multirun_on_a_sweep_is_refused(tmp_path, monkeypatch, reposito
         stdout=subprocess.PIPE,
     )
     assert process.stdout and process.stdout.readline() == b"held\n"
-    with pytest.raises(SweepError, match="another multirun"), alone(Path("outputs/a")):
+    with pytest.raises(SweepError, match="another multirun"), multirun._alone(Path("outputs/a")):
         pass
-    assert is_locked(Path("outputs/a/multirun.pid"))
+    assert is_held(Path("outputs/a/multirun.pid"))
     process.communicate(b"\n")
-    assert not is_locked(Path("outputs/a/multirun.pid"))
-    with alone(Path("outputs/a")):
+    assert not is_held(Path("outputs/a/multirun.pid"))
+    with multirun._alone(Path("outputs/a")):
         pass
 
 

@@ -19,7 +19,8 @@ from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from torch import nn
 
-from gen.artefact import ArtefactError, naming_a_full_disk, refuse_foreign, verify_folder, write_folder, write_text
+from gen.artefact import ArtefactError, naming_a_full_disk, refuse_foreign, verify_folder, write_folder
+from gen.run_files import write_text
 from gen.sections import open_account, section
 from gen.training.checkpoint import Checkpoints
 from gen.training.interruption import Interrupted, StopRequest

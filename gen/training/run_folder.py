@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import logging
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from gen.artefact import write_text
+from gen.run_files import CONFIG, LOCK, METRICS, STATUS, HeldError, hold, write_text
 from gen.training.interruption import Interrupted
 
 if TYPE_CHECKING:  # it imports diffusers, and `train.py --help` reads this file
@@ -23,7 +19,6 @@ if TYPE_CHECKING:  # it imports diffusers, and `train.py --help` reads this file
 logger = logging.getLogger(__name__)
 
 Status = Literal["running", "requeue", "failed", "trained", "finished"]
-CONFIG, METRICS, STATUS, LOCK = "config.json", "metrics.jsonl", "status.json", "lock"
 # These, and what lies below them, do not change the weights. The last two say how the work is cut: like the number of processes, which may
 # change as well, they change in which order sums are rounded.
 MAY_CHANGE = (
@@ -100,7 +95,10 @@ class RunRecord:
         if self._writes:
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
-                self._lock = _lock(self._folder / LOCK)
+                self._lock = hold(self._folder / LOCK)
+            except HeldError as owner:
+                remedy = "wait for its end, or choose another exp"
+                raise RunFolderError(f"{self._folder}: another training runs in it ({owner}); {remedy}") from None
             except PermissionError as error:
                 raise RunFolderError(f"{self._folder}: cannot be written ({error}); start from a folder that can") from error
         return self
@@ -156,25 +154,6 @@ def record_end(folder: Path, status: Literal["trained", "finished"], max_train_s
         said = None
     if said not in (status, "finished"):
         record_status(folder, status, max_train_steps, max_train_steps)
-
-
-def _lock(path: Path) -> IO[str]:
-    """Open and lock a file; closing it unlocks."""
-    file = path.open("a+")
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EAGAIN):
-            logger.warning("%s: this file system has no locks (%s); nothing keeps a second training out", path, error)
-            return file
-        file.seek(0)
-        owner = file.read().strip()
-        file.close()
-        raise RunFolderError(f"{path.parent}: another training runs in it ({owner}); wait for its end, or choose another exp") from None
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    file.flush()
-    return file
 
 
 def _drop_metrics_after(path: Path, global_step: int) -> None:

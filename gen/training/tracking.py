@@ -15,9 +15,8 @@ from accelerate import Accelerator
 from PIL import Image
 from tqdm import tqdm
 
-from gen.artefact import write_text
+from gen.run_files import METRICS, write_text
 from gen.sections import Account
-from gen.training.run_folder import METRICS
 
 BESIDE_TRAINING = ("preview", "checkpoint", "profile")
 

@@ -47,6 +47,23 @@ def test_pixels_of_dropped_regions_reach_neither_tokens_nor_losses(model, batch)
     assert torch.equal(model(batch).total, model(changed).total)
 
 
+def test_no_loss_counts_padding(model, batch):
+    """What the decoder paints over padding gets no gradient from any loss of its picture, with and without conditioning."""
+    model.loss_weights = LossWeights(diffusion=1.0, masked_diffusion=1.0, per_region_diffusion=1.0, attention_region=1.0)
+    padding = torch.zeros_like(batch.changed)
+    padding[:, -12:] = True
+    painted = []
+    handle = model.decoder.unet.conv_out.register_forward_hook(lambda _, __, output: painted.append(output) or output.retain_grad())
+    for dropped in (0.0, 1.0):
+        model.conditioning_dropout = dropped
+        model(replace(batch, padding=padding)).total.backward()
+    handle.remove()
+    for output in painted:
+        height = output.shape[-2] * 12 // 32
+        assert output.grad[:, :, -height:].abs().max() == 0
+        assert (output.grad[:, :, :-height].flatten(2).abs().amax((1, 2)) > 0).all()
+
+
 def test_the_decoder_is_told_the_targets_pose(model, batch):
     moved = replace(batch.target, pose=replace(batch.target.pose, centre=batch.target.pose.centre + 0.2))
     source = replace(batch.source, pose=replace(batch.source.pose, centre=batch.source.pose.centre + 0.2))

@@ -19,6 +19,7 @@ from statistics import quantiles
 
 from tqdm import tqdm
 
+from gen.run_files import METRICS
 from gen.training.fault_drill.folder_faults import folder_faults
 from gen.training.fault_drill.process_faults import process_faults
 from gen.training.fault_drill.struck_run import (
@@ -37,7 +38,6 @@ from gen.training.fault_drill.struck_run import (
     StruckRun,
     small_disk,
 )
-from gen.training.run_folder import METRICS
 
 MOST_ATTEMPTS = 5  # to strike at the moment that a fault asks for
 DISK_BYTES = 64_000_000

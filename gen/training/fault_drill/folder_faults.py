@@ -11,9 +11,9 @@ from pathlib import Path
 from random import Random
 
 from gen.artefact import MANIFEST
+from gen.run_files import CONFIG, METRICS, STATUS
 from gen.training.fault_drill.process_faults import Moment, named, two_in_one_epoch
 from gen.training.fault_drill.struck_run import CHECKPOINT_EVERY, FILES, KEPT, PREVIEW_EVERY, STEPS, Exit, Fault, LostError, StruckRun
-from gen.training.run_folder import CONFIG, METRICS, STATUS
 
 PASSED_OVER = "checkpoint passed over, the one before it is used"
 FULL = "the disk or the quota is full"

@@ -10,6 +10,7 @@ from functools import partial
 from random import Random
 
 from gen.artefact import MANIFEST
+from gen.run_files import CONFIG
 from gen.training.fault_drill.struck_run import (
     CHECKPOINT_EVERY,
     EPOCH_STEPS,
@@ -24,7 +25,6 @@ from gen.training.fault_drill.struck_run import (
     StruckRun,
 )
 from gen.training.interruption import SIGNALS
-from gen.training.run_folder import CONFIG
 
 NOTHING = "nothing"  # a name that no file has
 Moment = tuple[int, float]  # steps done, and the time since then as a share of a quick step

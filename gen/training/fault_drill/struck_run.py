@@ -19,8 +19,8 @@ from types import TracebackType
 from typing import Literal
 
 from gen.artefact import MANIFEST, ArtefactError, verify_folder
+from gen.run_files import METRICS, STATUS
 from gen.training.interruption import REQUEUE_EXIT_CODE
-from gen.training.run_folder import METRICS, STATUS
 
 # What is drilled: the real training at toy size, short enough that two resumes fall into one epoch.
 STEPS, CHECKPOINT_EVERY, PREVIEW_EVERY, KEPT = 24, 4, 5, 3
