@@ -96,13 +96,13 @@ def photos() -> dict[str, Any]:
     Source: this project's own recipe, as `demo_exp`, at 128 px; regions by colour.
     Expected: docs/results/photos/photos.md, by `scripts/demo_photos`.
     Hardware: 2 CPU cores, a few minutes, no download.
-    Command: python train.py +experiment=photos dataset.root=my/pictures
+    Command: scripts/demo_photos; or python train.py +experiment=photos dataset.root=my/pictures
     """
     recipe = layered_recipe(draft_steps=300)
     regions = [{"override /dataset": "image_folder"}, {"override /dataset/segmenter": "classical"}]
     sprites = {"layout": {"patch_size": 8, "token_size": 16}}
     cells = {"decoder": {"patch_size": 8}, "region_encoder": {"crop_size": 64}, "conditioner": sprites}
-    data = {"fit": "pad", "num_held_out": 0, "keep_in_memory": 64, "resolution": 128, "train_batch_size": 8}
+    data = {"root": "data/photos", "fit": "pad", "num_held_out": 0, "keep_in_memory": 64, "resolution": 128, "train_batch_size": 8}
     return merged(
         SMALL_SCALE,
         {"defaults": [*recipe["defaults"], *regions], "model": recipe["model"]},
