@@ -48,7 +48,7 @@ def boxes(draw, width, height):
 
 
 @given(st.data(), label_maps())
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None)
 def test_a_cropped_picture_has_the_cropped_labels(data, label_map):
     height, width = label_map.shape
     left, top, right, bottom = box = data.draw(boxes(width, height))
@@ -59,7 +59,7 @@ def test_a_cropped_picture_has_the_cropped_labels(data, label_map):
 
 
 @given(label_maps(), st.sampled_from([1, 3, 5]), st.booleans(), st.integers(0, 3))
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None)
 def test_an_enlarged_flipped_and_turned_picture_has_the_labels_treated_likewise(label_map, factor, flip, turns):
     size = (label_map.shape[1] * factor, label_map.shape[0] * factor)
     image, labels = resize_image(coded(label_map), size), resize_label_map(label_map, size)
@@ -74,7 +74,7 @@ def test_an_enlarged_flipped_and_turned_picture_has_the_labels_treated_likewise(
 
 
 @given(st.data(), st.integers(1, 60), st.integers(1, 60), st.integers(8, 200), st.integers(8, 200))
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None)
 def test_any_box_at_any_size_keeps_positions(data, out_width, out_height, width, height):
     """In a picture whose brightness is the pixel's column or row, a resampled pixel shows where it came from."""
     box = data.draw(boxes(width, height))
@@ -89,7 +89,7 @@ def test_any_box_at_any_size_keeps_positions(data, out_width, out_height, width,
 
 
 @given(st.data(), label_maps(), SIDES, SIDES)
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None)
 def test_masks_are_resized_like_the_label_map_and_both_like_pillow(data, label_map, width, height):
     box = data.draw(boxes(label_map.shape[1], label_map.shape[0]))
     labels = resize_label_map(label_map, (width, height), box)
@@ -126,7 +126,7 @@ def test_reduction_averages_instead_of_picking():
 
 
 @given(SIDES, SIDES, st.integers(12, 16))
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None)
 def test_padding_repeats_the_border_and_is_marked(height, width, side):
     pixel_values = torch.rand(3, height, width)
     square, padding = pad_to_square(pixel_values, side)
