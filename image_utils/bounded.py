@@ -13,6 +13,8 @@ from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
+from image_utils.directories import check_file
+
 MAX_BYTES = 64 << 20
 MAX_PIXELS = 64_000_000
 
@@ -56,6 +58,7 @@ def opened(
         try:
             # Read at once: a file that grows while it is decoded cannot pass the bound.
             source = file if header_only else BytesIO(_whole(file, path, max_bytes))
+            check_file(source)
             with Image.open(source, formats=formats) as image:
                 check_pixels(path, image.size, max_pixels)
                 yield image

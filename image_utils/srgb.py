@@ -9,6 +9,9 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
 from image_utils.bounded import RefusedPictureError
+from image_utils.directories import check_directory
+
+MAX_HEX_EXIF = 2 * 65_536 + 100  # what fits in a JPEG's block
 
 # What makes a picture upright, by its EXIF orientation; 1, the usual one, needs nothing.
 TURNS = {
@@ -45,7 +48,15 @@ def upright_srgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def orientation(image: Image.Image) -> int:
-    """Return a picture's EXIF orientation, 1..8; 1, upright, where it has none that means anything."""
+    """Return a picture's EXIF orientation, 1..8; 1, upright, where it has none that means anything.
+
+    Raises:
+        ValueError: if the EXIF data are a bomb.
+    """
+    written_by_imagemagick = image.info.get("Raw profile type exif", "")  # in hexadecimal
+    if len(written_by_imagemagick) > MAX_HEX_EXIF:
+        raise ValueError(f"its EXIF data have {len(written_by_imagemagick)} characters, more than the bound of {MAX_HEX_EXIF}")
+    check_directory(BytesIO(image.info.get("exif", b"")))
     found = image.getexif().get(ExifTags.Base.Orientation)
     return found if isinstance(found, int) and found in TURNS else 1
 
