@@ -7,9 +7,8 @@ import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
@@ -73,7 +72,7 @@ def opened(
 
 
 @contextmanager
-def plain_file(path: str | Path, wanted: str, max_bytes: int) -> Iterator[BinaryIO]:
+def plain_file(path: str | Path, wanted: str, max_bytes: int) -> Iterator[BufferedReader]:
     """Yield a file opened for reading, if it is a plain file within the bound; opening a pipe or a device could wait for ever.
 
     Args:
@@ -124,7 +123,7 @@ def unreadable(path: str | Path, formats: tuple[str, ...], error: Exception) -> 
     return RefusedPictureError(f"image {shown(path)} cannot be read ({reason}); give an undamaged picture ({', '.join(formats)})")
 
 
-def _whole(file: BinaryIO, path: str | Path, max_bytes: int) -> bytes:
+def _whole(file: BufferedReader, path: str | Path, max_bytes: int) -> bytes:
     content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
         raise _too_many_bytes(path, "too many", max_bytes)

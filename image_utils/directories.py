@@ -6,8 +6,7 @@ An entry of a directory names a stretch of bytes, and many entries may name the 
 from __future__ import annotations
 
 import struct
-from io import BytesIO
-from typing import BinaryIO
+from io import BufferedReader, BytesIO
 
 from PIL.JpegImagePlugin import MARKER
 
@@ -18,7 +17,7 @@ STRIP_OFFSETS, TILE_OFFSETS = 273, 324
 VALUE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
 
 
-def check_file(file: BinaryIO) -> None:
+def check_file(file: BufferedReader | BytesIO) -> None:
     """Judge the directory in the header of a TIFF or JPEG file and rewind the file; other kinds pass.
 
     Raises:
@@ -33,7 +32,7 @@ def check_file(file: BinaryIO) -> None:
     file.seek(0)
 
 
-def check_directory(file: BinaryIO) -> None:
+def check_directory(file: BufferedReader | BytesIO) -> None:
     """Judge the first directory of TIFF or EXIF data; damaged data pass, for cameras wrote many and their reader skips the damage.
 
     Raises:
@@ -51,12 +50,12 @@ def check_directory(file: BinaryIO) -> None:
         raise ValueError(f"it has {strips} strips or tiles, more than the bound of {MAX_STRIPS}")
 
 
-def _peek(file: BinaryIO, count: int) -> bytes:
+def _peek(file: BufferedReader | BytesIO, count: int) -> bytes:
     file.seek(0)
     return file.read(count)
 
 
-def _listed(file: BinaryIO, start: int, length: int) -> tuple[int, int]:
+def _listed(file: BufferedReader | BytesIO, start: int, length: int) -> tuple[int, int]:
     """Return the bytes and the strips that the first directory lists."""
     endian = ">" if file.read(2) == b"MM" else "<"
     (magic,) = _unpacked(file, endian + "H")
@@ -72,11 +71,11 @@ def _listed(file: BinaryIO, start: int, length: int) -> tuple[int, int]:
     return listed, strips
 
 
-def _unpacked(file: BinaryIO, layout: str) -> tuple[int, ...]:
+def _unpacked(file: BufferedReader | BytesIO, layout: str) -> tuple[int, ...]:
     return struct.unpack(layout, file.read(struct.calcsize(layout)))
 
 
-def _exif_of_jpeg(file: BinaryIO) -> bytes:
+def _exif_of_jpeg(file: BufferedReader | BytesIO) -> bytes:
     """Return a JPEG's EXIF data; junk is skipped and blocks are joined as Pillow does."""
     blocks, byte = [], file.read(1)
     while byte:

@@ -93,8 +93,10 @@ def amplified(entries: int, size: int) -> bytes:
 
 def _zeros(megabytes: int) -> bytes:
     """Return that many compressed megabytes of zeros, at a thousandth of the size."""
-    packer = zlib.compressobj(9)
-    return b"".join(packer.compress(bytes(1 << 20)) for _ in range(megabytes)) + packer.flush()
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    block = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)  # complete in itself, so it can be repeated
+    checksum = struct.pack(">I", (megabytes << 20) % 65_521 << 16 | 1)
+    return b"\x78\xda" + block * megabytes + packer.flush() + checksum
 
 
 def _truncated() -> dict[str, bytes]:
