@@ -51,9 +51,9 @@ def check_image(path: str | Path, *, max_bytes: int = MAX_BYTES, max_pixels: int
         ValueError: if the file is missing, larger than the bounds, of an unknown kind, or its header is damaged.
     """
     with opened(path, FORMATS, max_bytes, max_pixels, header_only=True) as image:
-        # Asking a PNG for EXIF data that its header lacks would decode the whole picture.
-        turned = image.format != "PNG" or "exif" in image.info
-        return (image.height, image.width) if turned and orientation(image) >= 5 else image.size
+        # Of a TIFF, Pillow tells the upright size. A PNG without EXIF data in its header would be decoded in search of some.
+        as_stored = image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info)
+        return (image.height, image.width) if as_stored and orientation(image) >= 5 else image.size
 
 
 def load_label_map(path: str | Path, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> Int[Tensor, "h w"]:
