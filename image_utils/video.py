@@ -64,6 +64,8 @@ def load_frames(path: str | Path, max_frames: int, *, max_bytes: int | None = No
                 sizes = f"{_size(found[0])} and of {_size(frame)}"
                 raise RefusedPictureError(f"image {shown(path)} has frames of {sizes} pixels; save them at one size")
             found.append(frame)
+    if not found:
+        raise RefusedPictureError(f"image {shown(path)} has no frame that can be decoded; give an undamaged file")
     return found
 
 
@@ -128,7 +130,10 @@ def _video_frames(path: str | Path, container: str, max_bytes: int, max_pixels: 
                     raise RefusedPictureError(f"image {shown(path)} is a {container} file without pictures; give a video")
                 stream = video.streams.video[0]
                 check_pixels(path, (stream.width, stream.height), max_pixels)
+                stream.codec_context.options = {"err_detect": "explode"}  # damage is an error, not a grey patch
                 for index, frame in enumerate(video.decode(stream)):
+                    if frame.is_corrupt:
+                        raise ValueError(f"frame {index} is damaged")
                     check_pixels(path, (frame.width, frame.height * (index + 1)), max_pixels)
                     yield frame.to_image().rotate(frame.rotation, expand=True)
         except RefusedPictureError:

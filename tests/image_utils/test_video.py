@@ -99,6 +99,20 @@ def test_a_phone_held_upright_gives_upright_frames(tmp_path):
     assert max(differences(load_frames(tmp_path / "b.mp4", 100), turned)) < 3
 
 
+@pytest.mark.parametrize(("suffix", "codec"), [("webm", "libvpx-vp9"), ("avi", "mpeg4"), ("mov", "libx264"), ("mkv", "ffv1")])
+def test_other_containers_and_codecs_are_read(tmp_path, suffix, codec):
+    av = pytest.importorskip("av")
+    if codec not in av.codecs_available:
+        pytest.skip(f"this build of av has no {codec}")
+    with av.open(str(tmp_path / f"a.{suffix}"), "w") as container:
+        stream = container.add_stream(codec, rate=Fraction(10))
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 64, 48, "yuv420p", 2_000_000
+        for picture in FRAMES:
+            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        container.mux(stream.encode())
+    assert max(differences(load_frames(tmp_path / f"a.{suffix}", 10), FRAMES)) < 6
+
+
 def test_a_video_in_the_colours_of_television_keeps_them(tmp_path):
     av = pytest.importorskip("av")
     with av.open(str(tmp_path / "a.mkv"), "w") as container:
@@ -140,6 +154,12 @@ def test_bad_videos_and_bounds_are_named(tmp_path):
     (tmp_path / "cut.mp4").write_bytes((tmp_path / "a.mp4").read_bytes()[:900])
     with pytest.raises(RefusedPictureError, match=r"cut\.mp4 cannot be read"):
         load_frames(tmp_path / "cut.mp4", 5)
+    content = bytearray((tmp_path / "a.mp4").read_bytes())
+    start = content.index(b"mdat") + 900  # behind what the encoder says of itself
+    content[start : start + 200] = bytes(200)
+    (tmp_path / "grey.mp4").write_bytes(content)
+    with pytest.raises(RefusedPictureError, match=r"grey\.mp4 (cannot be read|has no frame)"):
+        load_frames(tmp_path / "grey.mp4", 10)
     (tmp_path / "list.avi").write_text(f"#EXTM3U\n#EXTINF:1,\n{tmp_path}/a.mp4\n")
     with pytest.raises(RefusedPictureError, match=r"list\.avi cannot be read"):
         load_frames(tmp_path / "list.avi", 5)
