@@ -11,13 +11,14 @@ from PIL import Image
 from torch import Tensor
 
 from gen.editing.editor import edit_image
-from gen.editing.framing import frame_image, frame_regions, framed_size
+from gen.editing.framing import frame_image, frame_regions
 from gen.editing.plan import EditPlan, Move, Remove
 from gen.evaluation.image_metrics import psnr
 from gen.models.pipeline import RegionPipeline
 from gen.regions import Regions
 from image_utils.convert import to_pil
 from image_utils.draw import overlay_regions
+from image_utils.geometry import fitted_size
 from image_utils.grid import image_grid
 
 SHOWN_SIDE = 320  # pixels, of the longer side of a picture on the sheet
@@ -53,7 +54,7 @@ def edit_photo(pipeline: RegionPipeline, name: str, image: Image.Image, label_ma
         "removed": EditPlan((Remove(region=region),)),
     }
     results = {title: edit_image(pipeline, image, label_map, plan) for title, plan in plans.items()}
-    width, height = framed_size(*image.size, pipeline.resolution)
+    width, height = fitted_size(*image.size, pipeline.resolution)
     square = frame_image(image, pipeline.resolution)
     latents = pipeline.encode(square, frame_regions(label_map, pipeline.resolution, pipeline.num_regions))
     painted = pipeline.decode(latents, generator=torch.Generator().manual_seed(0))[:, :, :height, :width]
@@ -105,4 +106,4 @@ def _outside(image: Image.Image, result) -> float:
 
 
 def _shown(image: Image.Image) -> Image.Image:
-    return image.resize(framed_size(*image.size, SHOWN_SIDE), Image.Resampling.LANCZOS)
+    return image.resize(fitted_size(*image.size, SHOWN_SIDE), Image.Resampling.LANCZOS)
