@@ -90,6 +90,26 @@ def scenes128() -> dict[str, Any]:
     return merged(demo_exp(), layered_recipe(draft_steps=10_000), {"exp": "scenes128", "trainer": longer, "dataset": data, "model": model})
 
 
+def photos() -> dict[str, Any]:
+    """Overfit a small model on a handful of photographs of any shape, so that their objects can be moved and removed.
+
+    Source: this project's own recipe, as `demo_exp`, at 128 px; regions by colour.
+    Expected: docs/results/photos/photos.md, by `scripts/demo_photos`.
+    Hardware: 2 CPU cores, a few minutes, no download.
+    Command: scripts/demo_photos; or python train.py +experiment=photos dataset.root=my/pictures
+    """
+    recipe = layered_recipe(draft_steps=300)
+    regions = [{"override /dataset": "image_folder"}, {"override /dataset/segmenter": "classical"}]
+    sprites = {"layout": {"patch_size": 8, "token_size": 16}}
+    cells = {"decoder": {"patch_size": 8}, "region_encoder": {"crop_size": 64}, "conditioner": sprites}
+    data = {"root": "data/photos", "fit": "pad", "num_held_out": 0, "keep_in_memory": 64, "resolution": 128, "train_batch_size": 8}
+    return merged(
+        SMALL_SCALE,
+        {"defaults": [*recipe["defaults"], *regions], "model": recipe["model"]},
+        {"exp": "photos", "model": cells, "dataset": data, "trainer": {"max_train_steps": 1200, "eval_every_n_steps": 200}},
+    )
+
+
 def oracle() -> dict[str, Any]:
     """Train the oracle that judges edited pictures of the rendered world, on true renders of all that is scored.
 
@@ -125,5 +145,5 @@ def oracle() -> dict[str, Any]:
 
 def add_to(store: ZenStore) -> None:
     """Add the group's entries."""
-    for experiment in (demo_exp, scenes64, scenes128, oracle):
+    for experiment in (demo_exp, scenes64, scenes128, photos, oracle):
         store(experiment(), group="experiment", name=experiment.__name__, package="_global_")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,18 +10,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Int
-from PIL import ExifTags, Image, ImageOps, PngImagePlugin
+from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-MAX_BYTES = 64 << 20
-MAX_PIXELS = 64_000_000
+from image_utils.bounded import FORMATS, MAX_BYTES, MAX_PIXELS, RefusedPictureError, opened, shown
+from image_utils.srgb import orientation, upright_srgb
 
-# Only plain raster decoders: Pillow's EPS reader, for one, would start a PostScript interpreter on the user's file.
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+# A grey PNG of 2 or 4 bits is spread over 0..255 as it is decoded; the label is what was stored.
+SPREAD = {"L;2": 85, "L;4": 17}
 
 
 def load_image(path: str | Path, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Read a picture as 8-bit RGB, upright (EXIF applied), transparency laid on white, first frame of an animation.
+    """Read a picture as 8-bit sRGB: upright (EXIF applied), ICC profile applied, transparency on white, first frame of an animation.
 
     Args:
         path: a file in one of `FORMATS`.
@@ -32,8 +31,9 @@ def load_image(path: str | Path, *, max_bytes: int = MAX_BYTES, max_pixels: int 
     Raises:
         ValueError: if the file is missing, larger than the bounds, damaged or of an unknown kind; names the path and the remedy.
     """
-    with _opened(Path(path), FORMATS, max_bytes, max_pixels) as image:
-        return _to_rgb(ImageOps.exif_transpose(image), path)
+    with opened(path, FORMATS, max_bytes, max_pixels) as image:
+        image.load()
+        return upright_srgb(image, shown(path))
 
 
 def check_image(path: str | Path, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -50,18 +50,17 @@ def check_image(path: str | Path, *, max_bytes: int = MAX_BYTES, max_pixels: int
     Raises:
         ValueError: if the file is missing, larger than the bounds, of an unknown kind, or its header is damaged.
     """
-    with _opened(Path(path), FORMATS, max_bytes, max_pixels, decode=False) as image:
-        # Asking a PNG for EXIF data that its header lacks would decode the whole picture.
-        exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
-        lies_on_its_side = exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-        return (image.height, image.width) if lies_on_its_side else image.size
+    with opened(path, FORMATS, max_bytes, max_pixels, header_only=True) as image:
+        # Of a TIFF, Pillow tells the upright size. A PNG without EXIF data in its header would be decoded in search of some.
+        as_stored = image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info)
+        return (image.height, image.width) if as_stored and orientation(image) >= 5 else image.size
 
 
 def load_label_map(path: str | Path, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> Int[Tensor, "h w"]:
     """Read a label map from a PNG: a pixel's grey value or palette index is its label.
 
     Args:
-        path: a PNG of 1, 8 or 16 bits with one channel.
+        path: a PNG of 1 to 16 bits with one channel.
         max_bytes: largest file that is opened.
         max_pixels: largest width times height that is decoded.
 
@@ -71,9 +70,11 @@ def load_label_map(path: str | Path, *, max_bytes: int = MAX_BYTES, max_pixels: 
     Raises:
         ValueError: if `load_image` would refuse the file, or it has colours where labels are expected.
     """
-    with _opened(Path(path), ("PNG",), max_bytes, max_pixels) as image:
+    with opened(path, ("PNG",), max_bytes, max_pixels) as image:
         _refuse_colours(image, path)
-        return torch.from_numpy(np.asarray(image).astype(np.int64))
+        assert isinstance(image, PngImagePlugin.PngImageFile)
+        spread = SPREAD.get(str(image.tile[0][3]), 1) if image.tile else 1  # before decoding takes the tile away
+        return torch.from_numpy(np.asarray(image).astype(np.int64) // spread)
 
 
 def check_label_map(path: str | Path, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -82,7 +83,7 @@ def check_label_map(path: str | Path, *, max_bytes: int = MAX_BYTES, max_pixels:
     Raises:
         ValueError: if `load_label_map` would refuse the file for what its header says.
     """
-    with _opened(Path(path), ("PNG",), max_bytes, max_pixels, decode=False) as image:
+    with opened(path, ("PNG",), max_bytes, max_pixels, header_only=True) as image:
         _refuse_colours(image, path)
         return image.size
 
@@ -112,16 +113,22 @@ def save_image(image: Image.Image, path: str | Path, text: dict[str, str] | None
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
-        raise ValueError(f"cannot save {path}: pictures are written as PNG; give a name that ends in .png")
+        raise ValueError(f"cannot save {shown(path)}: pictures are written as PNG; give a name that ends in .png")
     chunks = PngImagePlugin.PngInfo()
     for key, value in (text or {}).items():
         chunks.add_text(key, value)
+    with whole_or_not(path) as temporary:
+        image.save(temporary, format="PNG", pnginfo=chunks)
+
+
+@contextmanager
+def whole_or_not(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path` to write to; what was written gets its name if the body ends well, and is gone if not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with open(temporary, "wb") as file:
-            image.save(file, format="PNG", pnginfo=chunks)
-            file.flush()
+        yield temporary
+        with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
@@ -139,56 +146,13 @@ def read_text(path: str | Path, *, max_bytes: int = MAX_BYTES, max_pixels: int =
     Raises:
         ValueError: if the file is missing, not a PNG, damaged, or larger than the bounds.
     """
-    with _opened(Path(path), ("PNG",), max_bytes, max_pixels) as image:
+    with opened(path, ("PNG",), max_bytes, max_pixels) as image:
         assert isinstance(image, PngImagePlugin.PngImageFile)
         return {key: str(value) for key, value in image.text.items()}
 
 
-@contextmanager
-def _opened(path: Path, formats: tuple[str, ...], max_bytes: int, max_pixels: int, decode: bool = True) -> Iterator[Image.Image]:
-    """Yield the decoded picture; its size is judged from the header, before any pixel is decoded."""
-    if not path.is_file():
-        found = "is a folder" if path.is_dir() else "does not exist"
-        raise ValueError(f"image {path} {found}; give the path of a picture ({', '.join(formats)})")
-    size = path.stat().st_size
-    if size > max_bytes:
-        raise ValueError(f"image {path} has {size} bytes, more than the bound of {max_bytes}; make it smaller")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own, lower bound follows
-        try:
-            image = Image.open(path, formats=formats)
-        except Image.DecompressionBombError as error:
-            raise ValueError(f"image {path} has more pixels than the bound of {max_pixels} ({error}); make it smaller") from error
-        except Exception as error:  # a decoder may raise anything on a hostile file; all of it means: unreadable
-            raise _unreadable(path, formats, error) from error
-    with image:
-        width, height = image.size
-        if width * height > max_pixels:
-            raise ValueError(f"image {path} has {width}x{height} pixels, more than the bound of {max_pixels}; make it smaller")
-        try:
-            if decode:
-                image.load()
-        except Exception as error:
-            raise _unreadable(path, formats, error) from error
-        yield image
-
-
 def _refuse_colours(image: Image.Image, path: str | Path) -> None:
     if image.mode not in ("1", "L", "P", "I", "I;16", "I;16B", "I;16L"):
-        raise ValueError(f"label map {path} is a picture in mode {image.mode}; save it as a grey or palette PNG, one label a pixel")
-
-
-def _unreadable(path: Path, formats: tuple[str, ...], error: Exception) -> ValueError:
-    reason = str(error) or type(error).__name__
-    return ValueError(f"image {path} cannot be read ({reason}); give an undamaged picture ({', '.join(formats)})")
-
-
-def _to_rgb(image: Image.Image, path: str | Path) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise ValueError(f"image {path} has pixels of 32 bits (mode {image.mode}); convert it to 8 or 16 bits a channel")
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
+        raise RefusedPictureError(
+            f"label map {shown(path)} is a picture in mode {image.mode}; save it as a grey or palette PNG, one label a pixel"
+        )

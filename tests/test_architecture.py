@@ -48,7 +48,21 @@ LAUNCHERS = ("multirun.py", "launch_slurm.py", "configs/sweep_grammar.py", "gen/
 LAUNCHERS_MAY_IMPORT = ("hydra", "omegaconf", "submitit", "rich", "launch_slurm", "configs.sweep_grammar", "gen.run_files", "gen.slurm_job")
 HYDRA = ("hydra", "hydra_zen", "omegaconf")
 # `configs` is imported before `--help` can answer, so nothing that it reaches at import time may be heavy.
-HEAVY = ("diffusers", "transformers", "skimage", "scipy", "torchmetrics", "accelerate", "wandb", "tensorboard", "segment_anything")
+HEAVY = (
+    "diffusers",
+    "transformers",
+    "skimage",
+    "scipy",
+    "torchmetrics",
+    "accelerate",
+    "wandb",
+    "tensorboard",
+    "segment_anything",
+    "av",
+    "datasets",
+    "pyarrow",
+    "pycocotools",
+)
 
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_LOOP_LINES, MAX_SCRIPT_LINES = 400, 70, 120, 60
 TRAINING_LOOP = ("gen/training/trainer.py", "fit")

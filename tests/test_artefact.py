@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gen.artefact import ArtefactError, free_space_or_raise, verify_folder, write_folder, write_text
+from gen.artefact import ArtefactError, free_space_or_raise, verify_folder, write_folder
+from gen.run_files import write_text
 
 
 def _write(text: str):

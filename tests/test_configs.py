@@ -12,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from configs.hydra import main, runnable
+from image_utils.io import save_image
 from tests.one_step import STORE, composed
 from train import train
 
@@ -61,8 +62,10 @@ def test_the_documented_command_composes():
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_experiment_runs_one_step(experiment, tmp_path, monkeypatch):
+def test_every_experiment_runs_one_step(experiment, tmp_path, monkeypatch, photographs):
     monkeypatch.chdir(tmp_path)
+    for name, photograph in photographs.items():  # of the experiment that trains on some
+        save_image(photograph, tmp_path / "data" / "photos" / f"{name}.png")
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     runnable(train)(composed(f"+experiment={experiment}", "+mode=tiny", "trainer.max_train_steps=1", "exp=one_step"))
     AcceleratorState._reset_state(reset_partial_state=True)

@@ -11,12 +11,13 @@ from jaxtyping import Bool, Float, Int
 from PIL import Image
 from torch import Tensor
 
-from gen.editing.framing import frame_image, frame_regions, framed_size, paste_changed, unframe_mask
+from gen.editing.framing import frame_image, frame_regions, paste_changed, unframe_mask
 from gen.editing.operations import regions_present
 from gen.editing.plan import EditPlan, apply
 from gen.editing.preserve import changed_area, composite
 from gen.editing.refine import Refinement, refine
 from gen.regions import RegionLatents, RegionPose, Regions
+from image_utils.geometry import fitted_size
 
 if TYPE_CHECKING:
     from gen.models.pipeline import RegionPipeline
@@ -98,7 +99,7 @@ def edit_image(
     resolution = pipeline.resolution
     pixel_values, framed = _framed(pipeline, CutImage(image, regions))
     latents = {name: pipeline.encode(*_framed(pipeline, source)) for name, source in (sources or {}).items()}
-    painted = _paint(pipeline, pixel_values, framed, plan, latents, framed_size(*image.size, resolution))
+    painted = _paint(pipeline, pixel_values, framed, plan, latents, fitted_size(*image.size, resolution))
     area = painted.changed[0] if plan.composite else None
     edited = paste_changed(image, painted.pixel_values[0].cpu(), None if area is None else area.cpu())
     return EditResult(edited, painted.latents, unframe_mask(painted.changed[0], image.size), framed)
@@ -149,7 +150,7 @@ def rehearse(plan: EditPlan, picture: CutImage, sources: Mapping[str, CutImage],
         return RegionLatents(torch.zeros(*framed.valid.shape, 1, 1), RegionPose.from_regions(framed), framed.valid)
 
     after = apply(plan, posed(picture), {name: posed(source) for name, source in sources.items()})
-    _check_extent(after, framed_size(*picture.image.size, resolution), resolution)
+    _check_extent(after, fitted_size(*picture.image.size, resolution), resolution)
 
 
 def _paint(

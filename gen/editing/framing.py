@@ -17,19 +17,13 @@ from torch import Tensor
 from gen.editing.preserve import feather_weights
 from gen.regions import Regions
 from image_utils.convert import to_pil, to_tensor
-
-
-def framed_size(width: int, height: int, resolution: int) -> tuple[int, int]:
-    """Return (width, height) in pixels of a picture inside the square of side `resolution`."""
-    longer = max(width, height)
-    return max(1, round(width * resolution / longer)), max(1, round(height * resolution / longer))
+from image_utils.geometry import fitted_size, pad_to_square
 
 
 def frame_image(image: Image.Image, resolution: int) -> Float[Tensor, "1 3 r r"]:
     """Return the square that the pipeline sees, in [-1, 1]; a square picture of that size is not resampled."""
-    width, height = framed_size(*image.size, resolution)
-    pixel_values = to_tensor(image.resize((width, height), Image.Resampling.BICUBIC))[None]
-    return F.pad(pixel_values, (0, resolution - width, 0, resolution - height), mode="replicate")
+    pixel_values = to_tensor(image.resize(fitted_size(*image.size, resolution), Image.Resampling.BICUBIC))
+    return pad_to_square(pixel_values, resolution)[0][None]
 
 
 def frame_regions(regions: Regions | Int[Tensor, "h w"], resolution: int, num_regions: int) -> Regions:
@@ -47,7 +41,7 @@ def frame_regions(regions: Regions | Int[Tensor, "h w"], resolution: int, num_re
     """
     planes = _planes(regions, num_regions)
     height, width = regions.shape if isinstance(regions, Tensor) else regions.masks.shape[-2:]
-    width, height = framed_size(width, height, resolution)
+    width, height = fitted_size(width, height, resolution)
     masks = torch.zeros(1, num_regions, resolution, resolution, dtype=torch.bool)
     masks[:, 0] = True
     masks[0, 0, :height, :width] = False
@@ -66,7 +60,7 @@ def paste_changed(image: Image.Image, edited: Float[Tensor, "3 r r"], changed: B
         edited: the square, in [-1, 1].
         changed: of the square; None takes all of the edited picture.
     """
-    width, height = framed_size(*image.size, edited.shape[-1])
+    width, height = fitted_size(*image.size, edited.shape[-1])
     painted = to_pil(edited[:, :height, :width]).resize(image.size, Image.Resampling.BICUBIC)
     if changed is None:
         return painted
@@ -78,7 +72,7 @@ def paste_changed(image: Image.Image, edited: Float[Tensor, "3 r r"], changed: B
 
 def unframe_mask(mask: Bool[Tensor, "r r"], size: tuple[int, int]) -> Bool[Tensor, "h w"]:
     """Return a mask of the square at the picture's own (width, height)."""
-    width, height = framed_size(*size, mask.shape[-1])
+    width, height = fitted_size(*size, mask.shape[-1])
     part = Image.fromarray(mask[:height, :width].cpu().numpy()).resize(size, Image.Resampling.NEAREST)
     return torch.from_numpy(np.array(part))
 

@@ -97,9 +97,8 @@ class RunRecord:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 self._lock = hold(self._folder / LOCK)
             except HeldError as owner:
-                raise RunFolderError(
-                    f"{self._folder}: another training runs in it ({owner}); wait for its end, or choose another exp"
-                ) from None
+                remedy = "wait for its end, or choose another exp"
+                raise RunFolderError(f"{self._folder}: another training runs in it ({owner}); {remedy}") from None
             except PermissionError as error:
                 raise RunFolderError(f"{self._folder}: cannot be written ({error}); start from a folder that can") from error
         return self

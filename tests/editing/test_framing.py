@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from gen.editing.framing import frame_image, frame_regions, framed_size, paste_changed, unframe_mask
+from gen.editing.framing import frame_image, frame_regions, paste_changed, unframe_mask
 from gen.regions import Regions
 from image_utils.convert import to_pil, to_tensor
+from image_utils.geometry import fitted_size
 
 SIDES = st.integers(1, 90)
 
@@ -30,7 +31,7 @@ def test_a_picture_of_the_right_size_is_not_resampled():
 def test_proportions_are_kept_and_the_rest_repeats_the_edge():
     picture = noise(64, 32)
     framed = frame_image(picture, 32)[0]
-    assert framed_size(64, 32, 32) == (32, 16)
+    assert fitted_size(64, 32, 32) == (32, 16)
     assert torch.equal(framed[:, 16:], framed[:, 15:16].expand(3, 16, 32))
 
 

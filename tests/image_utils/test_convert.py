@@ -1,4 +1,4 @@
-"""Eight bits to [-1, 1] and back loses nothing."""
+"""Eight bits to [-1, 1] and back loses nothing, and values in another range than the named one are refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from image_utils.convert import to_pil, to_tensor
+from image_utils.convert import bytes_to_tensor, check_range, from_unit, tensor_to_bytes, to_pil, to_tensor, to_unit
 
 
 def test_every_value_survives_the_round_trip():
@@ -31,3 +31,27 @@ def test_what_is_no_picture_is_refused():
         to_pil(torch.full((3, 2, 2), float("nan")))
     with pytest.raises(ValueError, match="mode L"):
         to_tensor(Image.new("L", (2, 2)))
+
+
+def test_bytes_and_pictures_become_the_same_tensor():
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    tensor = bytes_to_tensor(pixels)
+    assert torch.equal(tensor, to_tensor(Image.fromarray(pixels)))
+    assert np.array_equal(tensor_to_bytes(tensor), pixels)
+    assert torch.allclose(from_unit(torch.from_numpy(pixels).permute(2, 0, 1) / 255), tensor, atol=1e-6)
+    assert torch.allclose(to_unit(tensor) * 255, torch.from_numpy(pixels).permute(2, 0, 1).float(), atol=1e-4)
+
+
+def test_rounding_is_forgiven_and_another_range_is_not():
+    assert from_unit(torch.tensor([-0.001, 0.5, 1.001])).tolist() == [-1, 0, 1]
+    assert to_unit(torch.tensor([-1.001, 0, 1], dtype=torch.bfloat16)).tolist() == [0, 0.5, 1]
+    with pytest.raises(ValueError, match=r"values lies in \[-1, 1\], not in \[0, 1\]"):
+        from_unit(torch.tensor([-1.0, 1]))
+    with pytest.raises(ValueError, match=r"pixel_values lies in \[0, 255\], not in \[-1, 1\]; .*bytes_to_tensor"):
+        to_unit(torch.tensor([0.0, 255]))
+    with pytest.raises(ValueError, match=r"\[0, 2\], not in \[-1, 1\]"):
+        tensor_to_bytes(torch.arange(3.0)[:, None, None])
+    for wrong in (float("nan"), float("inf"), -float("inf")):
+        with pytest.raises(ValueError, match="nan|inf"):
+            from_unit(torch.tensor([0.5, wrong]))
+    check_range(torch.zeros(0), 0, 1, "nothing")

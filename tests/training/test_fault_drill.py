@@ -19,7 +19,8 @@ from gen.training.fault_drill.struck_run import STEPS, Fault, StruckRun
 PROGRAM = """
 import hashlib, json, shutil, signal, sys, time
 from pathlib import Path
-from gen.artefact import ArtefactError, verify_folder, write_folder, write_text
+from gen.artefact import ArtefactError, verify_folder, write_folder
+from gen.run_files import write_text
 from gen.training.fault_drill.struck_run import CHECKPOINT_EVERY, FILES, KEPT, STEPS
 
 defect, folder, step, value, asked = sys.argv[1], Path("outputs/drill"), 0, "", []
