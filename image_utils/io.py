@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,27 @@ def load_image(path: str | Path, *, max_bytes: int = MAX_BYTES, max_pixels: int 
     """
     with _opened(Path(path), FORMATS, max_bytes, max_pixels) as image:
         return _to_rgb(ImageOps.exif_transpose(image), path)
+
+
+def decode_image(data: bytes, name: str, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Read a picture from the bytes of a file, as `load_image` does; `name` says in messages where they are from.
+
+    Raises:
+        ValueError: if `load_image` would refuse a file with these bytes.
+    """
+    with _opened(name, FORMATS, max_bytes, max_pixels, data=data) as image:
+        return _to_rgb(ImageOps.exif_transpose(image), name)
+
+
+def decode_label_map(data: bytes, name: str, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> Int[Tensor, "h w"]:
+    """Read a label map from the bytes of a PNG, as `load_label_map` does; `name` says in messages where they are from.
+
+    Raises:
+        ValueError: if `load_label_map` would refuse a file with these bytes.
+    """
+    with _opened(name, ("PNG",), max_bytes, max_pixels, data=data) as image:
+        _refuse_colours(image, name)
+        return torch.from_numpy(np.asarray(image).astype(np.int64))
 
 
 def check_image(path: str | Path, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -145,18 +167,20 @@ def read_text(path: str | Path, *, max_bytes: int = MAX_BYTES, max_pixels: int =
 
 
 @contextmanager
-def _opened(path: Path, formats: tuple[str, ...], max_bytes: int, max_pixels: int, decode: bool = True) -> Iterator[Image.Image]:
-    """Yield the decoded picture; its size is judged from the header, before any pixel is decoded."""
-    if not path.is_file():
-        found = "is a folder" if path.is_dir() else "does not exist"
+def _opened(
+    path: Path | str, formats: tuple[str, ...], max_bytes: int, max_pixels: int, decode: bool = True, data: bytes | None = None
+) -> Iterator[Image.Image]:
+    """Yield the decoded picture; its size is judged from the header, before any pixel is decoded. `data` counts instead of a file."""
+    if data is None and not Path(path).is_file():
+        found = "is a folder" if Path(path).is_dir() else "does not exist"
         raise ValueError(f"image {path} {found}; give the path of a picture ({', '.join(formats)})")
-    size = path.stat().st_size
+    size = Path(path).stat().st_size if data is None else len(data)
     if size > max_bytes:
         raise ValueError(f"image {path} has {size} bytes, more than the bound of {max_bytes}; make it smaller")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own, lower bound follows
         try:
-            image = Image.open(path, formats=formats)
+            image = Image.open(path if data is None else BytesIO(data), formats=formats)
         except Image.DecompressionBombError as error:
             raise ValueError(f"image {path} has more pixels than the bound of {max_pixels} ({error}); make it smaller") from error
         except Exception as error:  # a decoder may raise anything on a hostile file; all of it means: unreadable
@@ -178,7 +202,7 @@ def _refuse_colours(image: Image.Image, path: str | Path) -> None:
         raise ValueError(f"label map {path} is a picture in mode {image.mode}; save it as a grey or palette PNG, one label a pixel")
 
 
-def _unreadable(path: Path, formats: tuple[str, ...], error: Exception) -> ValueError:
+def _unreadable(path: Path | str, formats: tuple[str, ...], error: Exception) -> ValueError:
     reason = str(error) or type(error).__name__
     return ValueError(f"image {path} cannot be read ({reason}); give an undamaged picture ({', '.join(formats)})")
 
