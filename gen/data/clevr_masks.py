@@ -43,7 +43,8 @@ class ClevrMasks(PictureData):
         path = Path(self.root, FILE)
         if not path.is_file() and not path.with_suffix(".by_record.npy").is_file():
             raise ValueError(
-                f"dataset.root={self.root!r} holds no {FILE}; download it with gcloud storage cp gs://multi-object-datasets/clevr_with_masks/{FILE} ."
+                f"dataset.root={self.root!r} holds no {FILE}; download it there with "
+                f"gcloud storage cp gs://multi-object-datasets/clevr_with_masks/{FILE} ."
             )
         self._records = GzipRecords(path)
         return list(range(len(self._records)))

@@ -98,7 +98,7 @@ class ClevrViews(ClipData):
 def _label_map(path: Path, order: list[int]) -> Int[Tensor, "h w"]:
     """Return object i as i + 1: the file has the place of the object in the view's order, counted from 1, and 0 for the background."""
     try:
-        labels = np.load(path, allow_pickle=False)[:, :, 0].astype(np.int64)
+        labels = np.load(path, mmap_mode="r", allow_pickle=False)[:, :, 0].astype(np.int64)  # mapped, so not larger than the file
     except (ValueError, EOFError, IndexError) as error:
         raise ValueError(f"mask {path} cannot be read ({error}); download the scene again") from error
     ids = np.array([0, *(number + 1 for number in order)])

@@ -52,7 +52,7 @@ def _of_lanes(data: np.ndarray, lanes: int) -> int:
 @lru_cache(maxsize=1)
 def _byte_table() -> UInt32[np.ndarray, "256"]:
     """Return what a byte makes of an empty register."""
-    table = np.arange(256, dtype=np.uint32)
+    table: np.ndarray = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         table = table >> 1 ^ (table & 1) * np.uint32(_POLYNOMIAL)
     return table
@@ -65,7 +65,7 @@ def _pair_tables() -> tuple[UInt32[np.ndarray, "65536"], UInt32[np.ndarray, "655
     high = np.arange(1 << 16, dtype=np.uint32)
     for _ in range(2):
         high = table[high & 0xFF] ^ high >> 8
-    low = high.copy()
+    low: np.ndarray = high.copy()
     for _ in range(2):
         low = table[low & 0xFF] ^ low >> 8
     return low, high

@@ -93,7 +93,7 @@ def _copy_once(path: Path, copy: Path, index: Path) -> None:
             os.replace(part_of_index, index)
     except OSError as error:
         raise ValueError(
-            f"cannot copy {path} beside itself ({error}); put it, or a link to it, in a folder that can be written to, with as much space left"
+            f"cannot copy {path} beside itself ({error}); put it, or a link to it, where there is as much space again that you may write to"
         ) from error
     finally:
         for leftover in (part, part_of_index):

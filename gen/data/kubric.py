@@ -146,7 +146,8 @@ def _tracks(path: Path) -> Tracks:
     except (KeyError, TypeError, ValueError) as error:  # not JSON, a key that is missing, lists of other lengths
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(
-            f"{path} is not what Kubric's workers write ({reason}); it needs positions and quaternions of each frame, of camera and instances"
+            f"{path} is not what Kubric's workers write ({reason}); it needs positions and quaternions of each frame, of the camera and of "
+            "every instance; render the scene again, or remove its folder"
         ) from error
 
 
