@@ -73,28 +73,34 @@ class GzipRecords:
 
 
 def _copy_once(path: Path, copy: Path, index: Path) -> None:
-    """Make the copy and then its index, which is there only if the copy is whole; of several processes one does it."""
-    lock = index.with_suffix(".lock")
-    part, part_of_index = copy.with_suffix(".part"), index.with_suffix(".part.npy")
+    """Make the copy and its index, if no other process has done it meanwhile."""
     try:
-        with open(lock, "wb") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)
-            if index.is_file():
-                return
-            logger.warning("%s: copying it once, so that its records can be read in any order", path)
-            ends, begin = [0], time.monotonic()
-            with open(part, "wb") as file:
-                for number, framed in enumerate(_framed_records(path), start=1):
-                    ends.append(ends[-1] + file.write(gzip.compress(framed, compresslevel=1, mtime=0)))
-                    if number % _LOG_EVERY == 0:
-                        logger.warning("%s: %d records, %.0f a second", path, number, number / (time.monotonic() - begin))
-            np.save(part_of_index, np.array(ends[1:], np.int64))
-            os.replace(part, copy)
-            os.replace(part_of_index, index)
+        with open(index.with_suffix(".lock"), "wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not index.is_file():
+                _copy(path, copy, index)
     except OSError as error:
         raise ValueError(
             f"cannot copy {path} beside itself ({error}); put it, or a link to it, where there is as much space again that you may write to"
         ) from error
+
+
+def _copy(path: Path, copy: Path, index: Path) -> None:
+    """Make the copy, and then its index, which is there only if the copy is whole."""
+    logger.warning("%s: copying it once, so that its records can be read in any order", path)
+    part, part_of_index = copy.with_suffix(".part"), index.with_suffix(".part.npy")
+    ends, begin = [0], time.monotonic()
+    try:
+        with open(part, "wb") as file:
+            for number, framed in enumerate(_framed_records(path), start=1):
+                ends.append(ends[-1] + file.write(gzip.compress(framed, compresslevel=1, mtime=0)))
+                if number % _LOG_EVERY == 0:
+                    logger.warning("%s: %d records, %.0f a second", path, number, number / (time.monotonic() - begin))
+        if len(ends) == 1:
+            raise ValueError(f"{path} holds no record; download the file again")
+        np.save(part_of_index, np.array(ends[1:], np.int64))
+        os.replace(part, copy)
+        os.replace(part_of_index, index)
     finally:
         for leftover in (part, part_of_index):
             leftover.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gen.data.crc32c import crc32c, masked_crc32c
@@ -88,6 +88,7 @@ class TestExample:
         assert "names" in message
         assert "other" not in message
 
+    @settings(max_examples=30)
     @given(
         st.dictionaries(
             st.text(max_size=5),
