@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -49,8 +49,8 @@ class ClipData(PictureData):
     max_frame_distance: int = 8
     num_held_out: int = 8
 
-    # About how far the cameras stand from what they look at, in the world's units: relative cameras tell lengths in units of it.
-    camera_distance: ClassVar[float] = 1.0
+    # About how far the data set's cameras stand from what they look at, in its own units: relative cameras tell lengths in units of it.
+    camera_distance = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.pair_probability <= 1:

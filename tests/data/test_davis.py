@@ -92,6 +92,13 @@ def test_the_official_validation_videos_are_held_out(root):
     assert len(data._training) + len(data._held_out) == 7
 
 
+def test_frames_need_not_be_numbered_without_gaps(root):
+    for kind, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
+        (root / kind / "480p" / "bear" / f"00001.{suffix}").unlink()
+    pictures = davis(root, pair_probability=0.0).pictures()
+    assert [pictures[index].name for index in range(3)] == ["bear/00000.jpg", "bear/00002.jpg", "bear/00003.jpg"]
+
+
 def test_what_is_missing_or_does_not_fit_is_named(root):
     annotation = root / "Annotations" / "480p" / "bear" / "00001.png"
     io.save_label_map(torch.zeros(30, 40, dtype=torch.long), annotation)
