@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import gzip
 import logging
 import os
@@ -74,6 +73,8 @@ class GzipRecords:
 
 def _copy_once(path: Path, copy: Path, index: Path) -> None:
     """Make the copy and its index, if no other process has done it meanwhile."""
+    import fcntl  # not on Windows
+
     try:
         with open(index.with_suffix(".lock"), "wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
