@@ -36,7 +36,13 @@ def shown(path: str | Path) -> str:
 
 @contextmanager
 def opened(
-    path: str | Path, formats: tuple[str, ...], max_bytes: int, max_pixels: int, *, header_only: bool = False
+    path: str | Path,
+    formats: tuple[str, ...],
+    max_bytes: int,
+    max_pixels: int,
+    *,
+    header_only: bool = False,
+    content: bytes | None = None,
 ) -> Iterator[Image.Image]:
     """Yield a picture whose size is judged from the header, before any pixel is decoded.
 
@@ -48,11 +54,13 @@ def opened(
         max_bytes: largest file that is opened.
         max_pixels: largest width times height.
         header_only: leave the rest of the file unread, for a body that decodes nothing.
+        content: of the file, where that lies in something else; `path` then says in messages where.
 
     Raises:
         RefusedPictureError: if the file is missing, no plain file, larger than the bounds, damaged or of an unknown kind.
     """
-    with plain_file(path, f"a picture ({', '.join(formats)})", max_bytes) as file, warnings.catch_warnings():
+    wanted = f"a picture ({', '.join(formats)})"
+    with plain_file(path, wanted, max_bytes) if content is None else BytesIO(content) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own, lower bound follows
         try:
             # Read at once: a file that grows while it is decoded cannot pass the bound.
@@ -123,7 +131,7 @@ def unreadable(path: str | Path, formats: tuple[str, ...], error: Exception) -> 
     return RefusedPictureError(f"image {shown(path)} cannot be read ({reason}); give an undamaged picture ({', '.join(formats)})")
 
 
-def _whole(file: BufferedReader, path: str | Path, max_bytes: int) -> bytes:
+def _whole(file: BufferedReader | BytesIO, path: str | Path, max_bytes: int) -> bytes:
     content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
         raise _too_many_bytes(path, "too many", max_bytes)

@@ -36,6 +36,17 @@ def load_image(path: str | Path, *, max_bytes: int = MAX_BYTES, max_pixels: int 
         return upright_srgb(image, shown(path))
 
 
+def decode_image(content: bytes, name: str, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Read a picture from the content of a file, as `load_image` does; `name` says in messages where it lies.
+
+    Raises:
+        ValueError: if `load_image` would refuse such a file.
+    """
+    with opened(name, FORMATS, max_bytes, max_pixels, content=content) as image:
+        image.load()
+        return upright_srgb(image, shown(name))
+
+
 def check_image(path: str | Path, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Judge a picture by its header, without decoding its pixels.
 
@@ -71,10 +82,17 @@ def load_label_map(path: str | Path, *, max_bytes: int = MAX_BYTES, max_pixels: 
         ValueError: if `load_image` would refuse the file, or it has colours where labels are expected.
     """
     with opened(path, ("PNG",), max_bytes, max_pixels) as image:
-        _refuse_colours(image, path)
-        assert isinstance(image, PngImagePlugin.PngImageFile)
-        spread = SPREAD.get(str(image.tile[0][3]), 1) if image.tile else 1  # before decoding takes the tile away
-        return torch.from_numpy(np.asarray(image).astype(np.int64) // spread)
+        return _labels(image, path)
+
+
+def decode_label_map(content: bytes, name: str, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> Int[Tensor, "h w"]:
+    """Read a label map from the content of a PNG, or of a TIFF, in which some libraries store 16 and 32 bits.
+
+    Raises:
+        ValueError: if `load_label_map` would refuse such a file; `name` says where it lies.
+    """
+    with opened(name, ("PNG", "TIFF"), max_bytes, max_pixels, content=content) as image:
+        return _labels(image, name)
 
 
 def check_label_map(path: str | Path, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -149,6 +167,13 @@ def read_text(path: str | Path, *, max_bytes: int = MAX_BYTES, max_pixels: int =
     with opened(path, ("PNG",), max_bytes, max_pixels) as image:
         assert isinstance(image, PngImagePlugin.PngImageFile)
         return {key: str(value) for key, value in image.text.items()}
+
+
+def _labels(image: Image.Image, path: str | Path) -> Int[Tensor, "h w"]:
+    _refuse_colours(image, path)
+    tiles = getattr(image, "tile", None) if image.format == "PNG" else None
+    spread = SPREAD.get(str(tiles[0][3]), 1) if tiles else 1  # before decoding takes the tile away
+    return torch.from_numpy(np.asarray(image).astype(np.int64) // spread)
 
 
 def _refuse_colours(image: Image.Image, path: str | Path) -> None:
