@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import zipfile
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from gen.segmentation.rle import decode_mask
 from image_utils import io
+from image_utils.bounded import RefusedPictureError, opened, shown
 
 MAX_MASK_PIXELS = 1 << 29  # of all masks of a picture together, each of them a byte
 MAX_COLOURS = 4096
@@ -29,8 +31,13 @@ Size = tuple[int, int]
 Regions = Int[Tensor, "h w"] | Bool[Tensor, "n h w"]
 
 
-class MaskFileError(ValueError):
+class MaskFileError(RefusedPictureError):
     """A mask file that cannot be used; the message names it and the remedy."""
+
+
+def _refused(path: Path, reason: str) -> MaskFileError:
+    """Return the refusal of a mask file."""
+    return MaskFileError(f"mask {shown(path)} {reason}")
 
 
 def find_mask_file(picture_path: Path) -> Path | None:
@@ -44,9 +51,9 @@ def find_mask_file(picture_path: Path) -> Path | None:
     inside = picture_path.parent / "masks"
     names = [picture_path.with_suffix(f".mask{suffix}") for suffix in MASK_SUFFIXES]
     names += [inside / f"{picture_path.stem}{suffix}" for suffix in ("", *MASK_SUFFIXES)]
-    found = [path for path in names if path.exists()]
+    found = [path for path in names if os.path.exists(path)]  # a name that becomes too long is not there; path.exists() would raise
     if len(found) > 1:
-        raise ValueError(f"picture {picture_path} has two masks, {found[0]} and {found[1]}; keep one")
+        raise MaskFileError(f"picture {shown(picture_path)} has two masks, {shown(found[0])} and {shown(found[1])}; keep one")
     return found[0] if found else None
 
 
@@ -91,8 +98,7 @@ def check_mask_file(path: Path, size: Size) -> None:
     if path.is_dir():
         _parts(path, size)
     elif path.suffix == ".png":
-        _check_size(path, size, io.check_image(path))
-        _png_mode(path)
+        _check_png(path, size)
     elif path.suffix == ".json":
         _check_bytes(path, io.MAX_BYTES)
     else:
@@ -103,9 +109,7 @@ def check_mask_file(path: Path, size: Size) -> None:
 def _from_masks(path: Path, size: Size, masks: Iterator[Bool[Tensor, "h w"]], count: int) -> Regions:
     """Join masks: to a label map, if no two overlap."""
     if count * size[0] * size[1] > MAX_MASK_PIXELS:
-        raise MaskFileError(
-            f"mask {path} holds {count} masks of {size[0]}x{size[1]} pixels, more than the bound of {MAX_MASK_PIXELS}; keep fewer"
-        )
+        raise _refused(path, f"holds {count} masks of {size[0]}x{size[1]} pixels, more than the bound of {MAX_MASK_PIXELS}; keep fewer")
     stack = torch.zeros(count + 1, size[1], size[0], dtype=torch.bool)
     label_map = torch.zeros(size[1], size[0], dtype=torch.long)
     overlap = False
@@ -118,26 +122,27 @@ def _from_masks(path: Path, size: Size, masks: Iterator[Bool[Tensor, "h w"]], co
 
 
 def _read_png(path: Path) -> Int[Tensor, "h w"]:
-    io.check_image(path)
-    if _png_mode(path) != "RGB":
+    with opened(path, ("PNG",), io.MAX_BYTES, io.MAX_PIXELS) as image:
+        _refuse_transparency(path, image)
+        pixels = torch.from_numpy(np.asarray(image).astype(np.int64)) if image.mode == "RGB" else None
+    if pixels is None:
         return io.load_label_map(path)
-    pixels = torch.from_numpy(np.asarray(io.load_image(path)).astype(np.int64))
     colours, numbers = (pixels @ torch.tensor([1 << 16, 1 << 8, 1])).unique(return_inverse=True)
     if len(colours) > MAX_COLOURS:
-        raise MaskFileError(f"mask {path} has {len(colours)} colours, so it was smoothed or is no mask; export it without anti-aliasing")
+        raise _refused(path, f"has {len(colours)} colours, so it was smoothed or is no mask; export it without anti-aliasing")
     return numbers + int(colours[0] != 0)
 
 
-def _png_mode(path: Path) -> str:
-    """Return the mode of a PNG whose header was found sound."""
-    try:
-        with Image.open(path, formats=("PNG",)) as image:
-            mode, transparent = image.mode, "transparency" in image.info and image.mode != "P"
-    except Exception as error:  # as in image_utils.io: a decoder may raise anything
-        raise MaskFileError(f"mask {path} is no PNG ({error}); save it as one: other formats blur labels") from error
-    if transparent or mode in ("RGBA", "LA"):
-        raise MaskFileError(f"mask {path} has transparency (mode {mode}); save it without: black is the background")
-    return mode
+def _check_png(path: Path, size: Size) -> None:
+    with opened(path, ("PNG",), io.MAX_BYTES, io.MAX_PIXELS, header_only=True) as image:
+        found = image.size
+        _refuse_transparency(path, image)
+    _check_size(path, size, found)
+
+
+def _refuse_transparency(path: Path, image: Image.Image) -> None:
+    if image.mode in ("RGBA", "LA") or ("transparency" in image.info and image.mode != "P"):
+        raise _refused(path, f"has transparency (mode {image.mode}); save it without: black is the background")
 
 
 def _parts(folder: Path, size: Size) -> list[Path]:
@@ -145,10 +150,9 @@ def _parts(folder: Path, size: Size) -> list[Path]:
     paths = [path for path in folder.iterdir() if path.suffix.lower() == ".png"]
     paths.sort(key=lambda path: ([int(number) for number in re.findall(r"\d{1,18}", path.stem)], path.name))
     if not paths:
-        raise MaskFileError(f"mask folder {folder} holds no PNG; save each mask as one, or remove the folder")
+        raise _refused(folder, "holds no PNG; save each mask as one, or remove the folder")
     for path in paths:
-        _check_size(path, size, io.check_image(path))
-        _png_mode(path)
+        _check_png(path, size)
     return paths
 
 
@@ -156,7 +160,7 @@ def _parts(folder: Path, size: Size) -> list[Path]:
 def _opened_array(path: Path) -> Iterator[BufferedIOBase]:
     """Yield the bytes of an .npy file, or of the one in an .npz."""
     if path.suffix not in (".npy", ".npz"):
-        raise MaskFileError(f"mask {path} is of an unknown kind; give {_FORMS}")
+        raise _refused(path, f"is of an unknown kind; give {_FORMS}")
     _check_bytes(path, 9 * MAX_MASK_PIXELS)  # labels of 8 bytes; the header tells how many there are
     try:
         if path.suffix == ".npy":
@@ -172,7 +176,7 @@ def _opened_array(path: Path) -> Iterator[BufferedIOBase]:
     except MaskFileError:
         raise
     except Exception as error:  # numpy and zipfile raise many kinds on a hostile file
-        raise MaskFileError(f"mask {path} cannot be read ({error or type(error).__name__}); save it again with numpy.save") from error
+        raise _refused(path, f"cannot be read ({error or type(error).__name__}); save it again with numpy.save") from error
 
 
 def _check_header(path: Path, size: Size, stream: BufferedIOBase) -> None:
@@ -184,12 +188,10 @@ def _check_header(path: Path, size: Size, stream: BufferedIOBase) -> None:
     shape, _, dtype = read(stream)
     if not ((dtype.kind in "iu" and len(shape) == 2) or (dtype.kind == "b" and len(shape) == 3)):
         found = f"{dtype} {list(shape)}"
-        raise MaskFileError(
-            f"mask {path} is an array {found}; give whole numbers [h w] that are labels, or booleans [n h w] that are masks"
-        )
+        raise _refused(path, f"is an array {found}; give whole numbers [h w] that are labels, or booleans [n h w] that are masks")
     _check_size(path, size, (shape[-1], shape[-2]))
     if np.prod(shape, dtype=object) > MAX_MASK_PIXELS:
-        raise MaskFileError(f"mask {path} holds {list(shape)} pixels, more than the bound of {MAX_MASK_PIXELS}; keep fewer masks")
+        raise _refused(path, f"holds {list(shape)} pixels, more than the bound of {MAX_MASK_PIXELS}; keep fewer masks")
 
 
 def _read_array(path: Path, size: Size) -> Shaped[Tensor, "..."]:
@@ -206,12 +208,12 @@ def _read_json(path: Path) -> list[Any]:
     try:
         data = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise MaskFileError(f"mask {path} is no JSON ({type(error).__name__}: {error}); write it again") from error
+        raise _refused(path, f"is no JSON ({type(error).__name__}: {error}); write it again") from error
     if isinstance(data, dict) and isinstance(data.get("images"), list) and len(data["images"]) > 1:
-        raise MaskFileError(f"mask {path} describes {len(data['images'])} pictures; give every picture a file of its own")
+        raise _refused(path, f"describes {len(data['images'])} pictures; give every picture a file of its own")
     annotations = data.get("annotations") if isinstance(data, dict) else data
     if not isinstance(annotations, list):
-        raise MaskFileError(f"mask {path} holds no list of annotations; give one, each with a 'segmentation' as COCO has it")
+        raise _refused(path, "holds no list of annotations; give one, each with a 'segmentation' as COCO has it")
     return annotations
 
 
@@ -233,8 +235,8 @@ def _annotated(path: Path, size: Size, annotation: Any) -> Bool[Tensor, "h w"]:
     except MaskFileError:
         raise
     except (ValueError, TypeError) as error:
-        raise MaskFileError(f"mask {path}: {error}") from error
-    raise MaskFileError(f"mask {path} has an annotation without a 'segmentation' of run lengths or polygons; write it as COCO does")
+        raise _refused(path, f"cannot be read ({error})") from error
+    raise _refused(path, "has an annotation without a 'segmentation' of run lengths or polygons; write it as COCO does")
 
 
 def _filled(corners: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -257,19 +259,19 @@ def _filled(corners: np.ndarray, height: int, width: int) -> np.ndarray:
 def _checked(path: Path, size: Size, regions: Shaped[Tensor, "..."]) -> Shaped[Tensor, "h w"]:
     _check_size(path, size, (regions.shape[-1], regions.shape[-2]))
     if regions.dtype != torch.bool and regions.min() < 0:
-        raise MaskFileError(f"mask {path} has the label {int(regions.min())}; labels are 0 for the background and 1, 2, ... for objects")
+        raise _refused(path, f"has the label {int(regions.min())}; labels are 0 for the background and 1, 2, ... for objects")
     return regions
 
 
 def _check_size(path: Path, size: Size, found: tuple[Any, Any]) -> None:
     if found != size:
-        raise MaskFileError(
-            f"mask {path} is {found[0]}x{found[1]} pixels but its picture is {size[0]}x{size[1]}; export the mask at the picture's size"
+        raise _refused(
+            path, f"is {found[0]}x{found[1]} pixels but its picture is {size[0]}x{size[1]}; export the mask at the picture's size"
         )
 
 
 def _check_bytes(path: Path, most: int) -> None:
     if not path.is_file():
-        raise MaskFileError(f"mask {path} does not exist; give {_FORMS}")
+        raise _refused(path, f"is no file; give {_FORMS}")
     if path.stat().st_size > most:
-        raise MaskFileError(f"mask {path} has {path.stat().st_size} bytes, more than the bound of {most}; make it smaller")
+        raise _refused(path, f"has {path.stat().st_size} bytes, more than the bound of {most}; make it smaller")

@@ -126,6 +126,7 @@ def test_the_file_beside_a_picture_is_found_and_two_are_refused(tmp_path, label_
     picture, masks = tmp_path / "a.b.jpg", tmp_path / "masks"
     masks.mkdir()
     assert find_mask_file(picture) is None
+    assert find_mask_file(tmp_path / f"{'x' * 250}.jpg") is None
     for path in (tmp_path / "a.b.mask.png", tmp_path / "a.b.mask.json", masks / "a.b.png", masks / "a.b.npz", masks / "a.b"):
         path.mkdir() if path.name == "a.b" else path.touch()
         assert find_mask_file(picture) == path
@@ -178,12 +179,12 @@ def test_damaged_and_hostile_files_are_refused_by_name(tmp_path, name):
 
 def test_files_that_are_not_there_or_beyond_the_bounds(tmp_path, monkeypatch, overlapping):
     for name in ("a.png", "a.npy", "a.json"):
-        with pytest.raises(ValueError, match="does not exist"):
+        with pytest.raises(ValueError, match="does not exist|is no file"):
             load_mask_file(tmp_path / name, SIZE)
-        with pytest.raises(ValueError, match="does not exist"):
+        with pytest.raises(ValueError, match="does not exist|is no file"):
             check_mask_file(tmp_path / name, SIZE)
     os.symlink(tmp_path / "loop.npy", tmp_path / "loop.npy")
-    with pytest.raises(ValueError, match=r"loop\.npy does not exist"):
+    with pytest.raises(ValueError, match=r"loop\.npy is no file"):
         load_mask_file(tmp_path / "loop.npy", SIZE)
     paths = [write(tmp_path / name, overlapping) for name in ("m.json", "m.npy", "m.npz", "m")]
     monkeypatch.setattr("gen.segmentation.mask_files.MAX_MASK_PIXELS", 3 * HEIGHT * WIDTH - 1)
@@ -219,7 +220,7 @@ def test_pictures_that_are_no_masks_are_refused(tmp_path, photographs):
         load_mask_file(tmp_path / "clear.png", photograph.size)
     photograph.save(tmp_path / "jpeg.jpg")
     (tmp_path / "jpeg.jpg").rename(tmp_path / "jpeg.png")
-    with pytest.raises(ValueError, match="is no PNG"):
+    with pytest.raises(ValueError, match=r"jpeg\.png cannot be read .* \(PNG\)"):
         check_mask_file(tmp_path / "jpeg.png", photograph.size)
     np.save(tmp_path / "negative.npy", np.full((HEIGHT, WIDTH), -1))
     with pytest.raises(ValueError, match="label -1"):
