@@ -189,11 +189,7 @@ def shard_summary(root: Path, number: int) -> list[tuple[str, int, str]]:
 
 
 class MaskIndex:
-    """Where each picture's row lies: sorted keys of 16 bytes and row numbers of 8, whatever the masks weigh; rows are read when asked for.
-
-    Attributes:
-        root: the folder.
-    """
+    """Where each picture's row lies: sorted keys of 16 bytes and row numbers of 8, whatever the masks weigh; rows are read when asked for."""
 
     def __init__(self, root: Path) -> None:
         """Read the keys of all shards.
@@ -204,7 +200,6 @@ class MaskIndex:
         Raises:
             ArtefactError: if there is none, or one is damaged.
         """
-        self.root = root
         read_settings(root)
         self._shards = sorted(root.glob("shard-*"))
         if not self._shards:

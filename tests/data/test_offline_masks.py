@@ -113,6 +113,8 @@ def test_shares_and_loader_processes_and_interruptions_change_no_byte(tmp_path):
     assert [outcome.pictures for outcome in outcomes] == [12, 12, 16]
     assert sorted(path.name for path in shared.glob("*.png")) == [f"contact_sheet-{index}-of-3.png" for index in range(3)]
     assert written(whole) == written(shared)
+    together = segment_data_set(rendered(38), shared, 6)
+    assert (together.pictures, together.made, together.regions) == (40, 0, sum(outcome.regions for outcome in outcomes))
     shutil.copytree(whole, resumed)
     shutil.rmtree(resumed / "shard-000002")
     (resumed / "shard-000004" / "masks.parquet").write_bytes(b"cut short")
