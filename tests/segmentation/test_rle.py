@@ -17,7 +17,7 @@ masks = st.builds(
 
 
 @given(mask=masks)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_bytes_are_those_of_pycocotools_and_come_back(mask):
     coco = pytest.importorskip("pycocotools.mask")
     counts = encode_mask(mask)
@@ -35,7 +35,7 @@ def test_long_runs_need_many_characters():
 
 
 @given(mask=masks, quarter=st.integers(0, 3), flip=st.booleans(), crop=st.integers(0, 5))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_turned_flipped_and_cropped_masks_stay_so(mask, quarter, flip, crop):
     """Views of other memory layouts are encoded by what they show."""
     moved = mask.rot90(quarter).flip(-1) if flip else mask.rot90(quarter)
@@ -57,7 +57,7 @@ def test_what_are_no_run_lengths_of_the_mask_is_refused(counts):
 
 
 @given(counts=st.binary(max_size=30))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_bytes_are_a_mask_or_refused(counts):
     try:
         decoded = decode_mask(counts, 5, 7)
