@@ -1,12 +1,13 @@
-"""Non-maximum suppression of boxes and masks in plain torch, on any device."""
+"""Non-maximum suppression of boxes, on any device, and of masks, by their bits."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-_BLOCK = 1 << 24  # floats that masks become at a time
+_BLOCK = 1 << 20  # words of bits that are compared at a time
 
 
 def box_nms(boxes: Float[Tensor, "m 4"], scores: Float[Tensor, " m"], threshold: float) -> Int[Tensor, " k"]:
@@ -30,25 +31,43 @@ def box_nms(boxes: Float[Tensor, "m 4"], scores: Float[Tensor, " m"], threshold:
 
 def mask_iou(masks: Bool[Tensor, "m h w"], others: Bool[Tensor, "k h w"]) -> Float[Tensor, "m k"]:
     """Return the intersection over union of every mask with every other one; 0 for two empty masks."""
-    shared = _shared_pixels(masks, others)
-    union = masks.sum((1, 2))[:, None] + others.sum((1, 2)) - shared
-    return (shared / union.clamp_min(1)).float()
+    one, other = np.indices((len(masks), len(others))).reshape(2, -1)
+    overlaps = _overlaps(_packed(masks), _packed(others), one, other)
+    return torch.from_numpy(overlaps.reshape(len(masks), len(others))).float().to(masks.device)
 
 
 def mask_nms(masks: Bool[Tensor, "m h w"], scores: Float[Tensor, " m"], threshold: float) -> Int[Tensor, " k"]:
-    """Keep the best masks, as `box_nms` does with boxes."""
+    """Keep the best masks, as `box_nms` does with boxes; only pairs are compared whose areas allow so much overlap."""
     order = scores.argsort(descending=True, stable=True)
-    return order[_survivors(mask_iou(masks, masks)[order][:, order] > threshold)]
+    packed = _packed(masks[order])
+    areas = _counts(packed)
+    possible = np.minimum.outer(areas, areas) > threshold * np.maximum.outer(areas, areas)
+    one, other = np.nonzero(np.triu(possible, 1))
+    overlaps = np.zeros(possible.shape, dtype=bool)
+    overlaps[one, other] = _overlaps(packed, packed, one, other) > threshold
+    return order[_survivors(torch.from_numpy(overlaps).to(masks.device))]
 
 
-def _shared_pixels(masks: Bool[Tensor, "m h w"], others: Bool[Tensor, "k h w"]) -> Float[Tensor, "m k"]:
-    """Count the pixels of every pair, as a product of matrices in blocks of pixels: exact, and never all masks as floats at once."""
-    rows, columns = masks.flatten(1), others.flatten(1)
-    shared = torch.zeros(len(rows), len(columns), dtype=torch.float64, device=masks.device)
-    step = max(1, min(_BLOCK // max(1, len(rows) + len(columns)), _BLOCK))  # float32 counts to 2^24 exactly
-    for start in range(0, rows.shape[1], step):
-        shared += rows[:, start : start + step].float() @ columns[:, start : start + step].float().mT
-    return shared
+def _overlaps(packed: np.ndarray, others: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the intersection over union of the pairs that two lists of indices make."""
+    step = max(1, _BLOCK // max(1, packed.shape[1]))
+    blocks = (slice(start, start + step) for start in range(0, len(one), step))
+    shared = [_counts(packed[one[block]] & others[other[block]]) for block in blocks]
+    common = np.concatenate([np.zeros(0, dtype=np.int64), *shared])
+    union = _counts(packed)[one] + _counts(others)[other] - common
+    return common / np.maximum(union, 1)
+
+
+def _packed(masks: Bool[Tensor, "m h w"]) -> np.ndarray:
+    """Return masks as bits in words of 64, on the CPU: counting bits is far faster than adding up pixels."""
+    pixels = masks.shape[1] * masks.shape[2]
+    words = np.zeros((len(masks), -(-pixels // 64) * 8), dtype=np.uint8)
+    words[:, : -(-pixels // 8)] = np.packbits(masks.flatten(1).cpu().numpy(), axis=1)
+    return words.view(np.uint64)
+
+
+def _counts(packed: np.ndarray) -> np.ndarray:
+    return np.bitwise_count(packed).sum(1, dtype=np.int64)
 
 
 def _survivors(overlaps: Bool[Tensor, "m m"]) -> Int[Tensor, " k"]:
