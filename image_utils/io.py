@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,22 @@ def load_image(path: str | Path, *, max_bytes: int = MAX_BYTES, max_pixels: int 
     """
     with _opened(Path(path), FORMATS, max_bytes, max_pixels) as image:
         return _to_rgb(ImageOps.exif_transpose(image), path)
+
+
+def decode_image(data: bytes, name: str, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode a picture file's content as `load_image` reads the file.
+
+    Args:
+        data: the content, in one of `FORMATS`.
+        name: of the picture, for messages.
+        max_bytes: most bytes that are decoded.
+        max_pixels: largest width times height that is decoded.
+
+    Raises:
+        ValueError: if the content is larger than the bounds, damaged or of an unknown kind.
+    """
+    with _decoded(data, name, FORMATS, max_bytes, max_pixels) as image:
+        return _to_rgb(ImageOps.exif_transpose(image), name)
 
 
 def check_image(path: str | Path, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -73,6 +90,23 @@ def load_label_map(path: str | Path, *, max_bytes: int = MAX_BYTES, max_pixels: 
     """
     with _opened(Path(path), ("PNG",), max_bytes, max_pixels) as image:
         _refuse_colours(image, path)
+        return torch.from_numpy(np.asarray(image).astype(np.int64))
+
+
+def decode_label_map(data: bytes, name: str, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> Int[Tensor, "h w"]:
+    """Decode a label map's content as `load_label_map` reads the file; it may also be a TIFF, as some libraries store 16 and 32 bits.
+
+    Args:
+        data: the content of a PNG or TIFF with one channel.
+        name: of the label map, for messages.
+        max_bytes: most bytes that are decoded.
+        max_pixels: largest width times height that is decoded.
+
+    Raises:
+        ValueError: if the content is larger than the bounds, damaged, of another kind, or has colours where labels are expected.
+    """
+    with _decoded(data, name, ("PNG", "TIFF"), max_bytes, max_pixels) as image:
+        _refuse_colours(image, name)
         return torch.from_numpy(np.asarray(image).astype(np.int64))
 
 
@@ -153,10 +187,26 @@ def _opened(path: Path, formats: tuple[str, ...], max_bytes: int, max_pixels: in
     size = path.stat().st_size
     if size > max_bytes:
         raise ValueError(f"image {path} has {size} bytes, more than the bound of {max_bytes}; make it smaller")
+    with _identified(path, path, formats, max_pixels, decode) as image:
+        yield image
+
+
+@contextmanager
+def _decoded(data: bytes, name: str, formats: tuple[str, ...], max_bytes: int, max_pixels: int) -> Iterator[Image.Image]:
+    if len(data) > max_bytes:
+        raise ValueError(f"image {name} has {len(data)} bytes, more than the bound of {max_bytes}; make it smaller")
+    with _identified(BytesIO(data), name, formats, max_pixels) as image:
+        yield image
+
+
+@contextmanager
+def _identified(
+    source: Path | BytesIO, path: str | Path, formats: tuple[str, ...], max_pixels: int, decode: bool = True
+) -> Iterator[Image.Image]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own, lower bound follows
         try:
-            image = Image.open(path, formats=formats)
+            image = Image.open(source, formats=formats)
         except Image.DecompressionBombError as error:
             raise ValueError(f"image {path} has more pixels than the bound of {max_pixels} ({error}); make it smaller") from error
         except Exception as error:  # a decoder may raise anything on a hostile file; all of it means: unreadable
@@ -178,7 +228,7 @@ def _refuse_colours(image: Image.Image, path: str | Path) -> None:
         raise ValueError(f"label map {path} is a picture in mode {image.mode}; save it as a grey or palette PNG, one label a pixel")
 
 
-def _unreadable(path: Path, formats: tuple[str, ...], error: Exception) -> ValueError:
+def _unreadable(path: str | Path, formats: tuple[str, ...], error: Exception) -> ValueError:
     reason = str(error) or type(error).__name__
     return ValueError(f"image {path} cannot be read ({reason}); give an undamaged picture ({', '.join(formats)})")
 
