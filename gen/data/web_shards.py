@@ -6,6 +6,7 @@ import itertools
 import json
 import logging
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from image_utils.io import MAX_BYTES
 
 logger = logging.getLogger(__name__)
 
+_PATIENCE_SECONDS = 20.0
 _PICTURES = ("jpg", "jpeg", "png", "webp")
 _LABEL_MAPS = ("mask.png", "seg.png")
 _CAPTIONS = ("txt", "json")
@@ -63,7 +65,12 @@ class WebShards(PictureData):
     def entries(self) -> Sequence[Any]:
         """Return the numbers of all samples; those that are sound in a damaged shard count where bad files are skipped."""
         self._shards = _listed(self.root)
-        spans = [self._spans(shard) for shard in self._shards]
+        spans, told = [], time.monotonic()
+        for number, shard in enumerate(self._shards):
+            spans.append(self._spans(shard))
+            if time.monotonic() - told > _PATIENCE_SECONDS:
+                told = time.monotonic()
+                logger.warning("%s: the headers of %d of %d shards are walked", self.root, number + 1, len(self._shards))
         self._first = np.cumsum([0, *(len(of_shard) for of_shard in spans)])  # number of each shard's first sample, and of all
         self._places = np.concatenate(spans)
         return range(len(self._places))
