@@ -38,6 +38,7 @@ class HfDataset(PictureData):
         segmenter: by default the masks of the data set, and colour regions where there are none.
     """
 
+    root: str
     image_column: str = "image"
     mask_column: str | None = None
     caption_column: str | None = None
@@ -51,7 +52,7 @@ class HfDataset(PictureData):
             raise ValueError(f"dataset.root={self.root!r} is neither a folder nor a name on the hub (owner/name); give one of these")
         splits = _opened(self.root)
         self._rows = self._columns(splits, self.split, "split")
-        self._validation_rows = None
+        self._validation_rows: Any = None
         if self.validation_split is not None:
             self._validation_rows = self._columns(splits, self.validation_split, "validation_split")
 

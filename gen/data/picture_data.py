@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
@@ -44,7 +44,6 @@ class PictureData(RegionData):
     on_bad_file: Literal["raise", "skip"] = "raise"
     keep_in_memory: int = 0
 
-    label_names: ClassVar[tuple[str, ...]] = ()
     _kept: OrderedDict[Any, Item] = field(default_factory=OrderedDict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

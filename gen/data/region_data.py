@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +49,7 @@ class RegionData:
         yaw_probability: the same of the turn about the vertical axis; which regions is drawn apart.
         control: the batch's conditioning pictures for a ControlNet: outlines of the target's regions, edges of its pixels, or none. The
             pictures of `validation_image` are conditioning pictures themselves.
+        label_names: the targets that every item has; a class's own, no setting.
     """
 
     resolution: int = 64
@@ -65,6 +66,8 @@ class RegionData:
     depth_probability: float = 0.0
     yaw_probability: float = 0.0
     control: Literal["none", "outlines", "edges"] = "none"
+
+    label_names: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         for name, least in (("resolution", 8), ("num_regions", 2), ("train_batch_size", 1), ("num_workers", 0), ("overfit_items", 0)):

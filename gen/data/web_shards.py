@@ -52,6 +52,7 @@ class WebShards(PictureData):
         segmenter: by default the label map of the sample, and colour regions where there is none.
     """
 
+    root: str
     window: int = 8
     segmenter: Segmenter = field(default_factory=lambda: GroundTruth(fallback=Classical()))
 
