@@ -72,7 +72,10 @@ class HfDataset(PictureData):
             (self._rows, number, self.split) if number < own else (self._validation_rows, number - own, self.validation_split)
         )
         name = f"{Path(self.root).name}/{split}/{row}"
-        cells = rows[row].to_pylist()[0]
+        try:
+            cells = rows[row].to_pylist()[0]
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{name} cannot be read ({error}); make the data set anew") from error
         image = self._content(cells[self.image_column], name)
         if image is None:
             raise ValueError(f"{name} has no picture in the column {self.image_column!r}; leave the row out")
@@ -110,7 +113,10 @@ class HfDataset(PictureData):
             raise ValueError(f"{name} names {path}, outside the data set's folder; store pictures in the data set")
         if not path.is_file() or path.stat().st_size > MAX_BYTES:
             raise ValueError(f"{name} names {path}, which is no file of at most {MAX_BYTES} bytes; bring it back or leave the row out")
-        return path.read_bytes()
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise ValueError(f"{name} names {path}, which cannot be read ({error.strerror})") from error
 
 
 def _opened(root: str) -> Mapping[str, Any]:
@@ -129,7 +135,10 @@ def _opened(root: str) -> Mapping[str, Any]:
             found = datasets.load_dataset(_kind_of_files(folder), data_dir=root)
     except Exception as error:  # the library's errors have no common base
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"dataset.root={root!r} cannot be opened ({reason}); give a data set that datasets.load_dataset reads") from error
+        place = "" if folder.is_dir() else "is no folder here, and as a name on the hub it "
+        raise ValueError(
+            f"dataset.root={root!r} {place}cannot be opened ({reason}); give a data set that datasets.load_dataset reads"
+        ) from error
     return found if isinstance(found, datasets.DatasetDict) else {"train": found}
 
 

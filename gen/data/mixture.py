@@ -89,8 +89,8 @@ class Mixture(RegionData):
 
     def _made(self, name: str, part: Callable[..., Any]) -> RegionData:
         """Build a part; what is wrong with its own fields is told under its name."""
-        alone = {"validation_image": [], "validation_prompt": None}  # extra validation pictures are the mixture's
-        shared: dict[str, Any] = {key: getattr(self, key) for key in SHARED} | alone
+        shared: dict[str, Any] = {key: getattr(self, key) for key in SHARED}
+        shared |= {"validation_image": [], "validation_prompt": None}  # these pictures are the mixture's own
         if self.segmenter is not None:
             shared["segmenter"] = self.segmenter
         try:

@@ -103,16 +103,21 @@ def read_sample(shard: Path, span: tuple[int, int], bounds: dict[str, int]) -> t
     """
     contents: dict[str, bytes] = {}
     key = ""
-    with open(shard, "rb") as file:
-        for member in _members(file, shard, *span):
-            key = member.key
-            bound = bounds.get(member.extension)
-            if bound is None:
-                continue
-            if member.size > bound:
-                raise ValueError(f"shard {shard}: {key}.{member.extension} has {member.size} bytes, more than the bound of {bound}")
-            file.seek(member.content)
-            contents[member.extension] = file.read(member.size)
+    try:
+        with open(shard, "rb") as file:
+            for member in _members(file, shard, *span):
+                key = member.key
+                bound = bounds.get(member.extension)
+                if bound is None:
+                    continue
+                if member.size > bound:
+                    raise ValueError(
+                        f"shard {shard}: {key!r} has a {member.extension} of {member.size} bytes, more than the bound of {bound}"
+                    )
+                file.seek(member.content)
+                contents[member.extension] = file.read(member.size)
+    except OSError as error:
+        raise ValueError(f"shard {shard} cannot be read any more ({error.strerror}); bring it back") from error
     return key, contents
 
 

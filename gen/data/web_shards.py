@@ -80,7 +80,7 @@ class WebShards(PictureData):
         """Read a sample's picture, label map and caption."""
         shard = self._shards[self._shard_of(entry)]
         key, contents = read_sample(shard, tuple(self._places[entry].tolist()), _BOUNDS)
-        name = f"{shard.name}: {key}"
+        name = f"{shard.name}: {key if key.isprintable() else ascii(key)}"
         image, mask = (next((contents[kind] for kind in kinds if kind in contents), None) for kinds in (_PICTURES, _LABEL_MAPS))
         if image is None:
             raise ValueError(f"{name} has no picture any more; the shard has changed, so start again")

@@ -16,6 +16,7 @@ from PIL import Image
 from gen.data.augment import Augmentation
 from gen.data.hf_dataset import HfDataset
 from gen.segmentation import GroundTruth
+from tests.one_step import TINY, assert_trains_and_reloads, composed
 
 STILL = Augmentation(probability=0.0)
 SIDE = 24
@@ -157,6 +158,12 @@ def test_it_passes_between_processes_that_are_not_forked(tmp_path):
     assert torch.equal(ForkingPickler.loads(content).items([2])[0].pixel_values, data.items([2])[0].pixel_values)
 
 
+def test_it_trains_a_step(tmp_path):
+    saved(tmp_path / "set")
+    words = ("dataset=hf_dataset", f"dataset.root={tmp_path / 'set'}", "dataset.mask_column=mask", "dataset.validation_split=test")
+    assert_trains_and_reloads(composed(*TINY, *words), tmp_path / "pipeline")
+
+
 class TestBadInput:
     @pytest.mark.parametrize(
         ("settings", "message"),
@@ -181,7 +188,9 @@ class TestBadInput:
             hf_dataset(tmp_path / "empty")
         with pytest.raises(ValueError, match="neither a folder nor a name on the hub"):
             hf_dataset(tmp_path / "nowhere")
-        with pytest.raises(ValueError, match=r"'nobody/nothing' cannot be opened \(Couldn't reach"):
+        with pytest.raises(
+            ValueError, match=r"'nobody/nothing' is no folder here, and as a name on the hub it cannot be opened \(Couldn't reach"
+        ):
             hf_dataset("nobody/nothing")
         (tmp_path / "damaged").mkdir()
         (tmp_path / "damaged" / "train.parquet").write_bytes(b"PAR1 and no more")
@@ -208,6 +217,13 @@ class TestBadInput:
                 pictures[number]
         items = hf_dataset(tmp_path / "set", on_bad_file="skip").items([0, 1, 2, 3])
         assert all(torch.equal(item.pixel_values, items[0].pixel_values) for item in items)
+
+    def test_a_picture_that_went_away_is_named(self, tmp_path):
+        image_folder(tmp_path / "set")
+        data = hf_dataset(tmp_path / "set")
+        (tmp_path / "set" / "train" / "1.png").unlink()
+        with pytest.raises(ValueError, match=r"set/train/1 names .*1\.png, which is no file"):
+            data.items([0, 1, 2, 3, 4])
 
     def test_columns_without_pictures_and_masks_of_another_size(self, tmp_path):
         saved(tmp_path / "set")

@@ -19,6 +19,7 @@ from gen.data import tar_samples
 from gen.data.augment import Augmentation
 from gen.data.web_shards import WebShards
 from gen.segmentation import GroundTruth
+from tests.one_step import TINY, assert_trains_and_reloads, composed
 
 STILL = Augmentation(probability=0.0)
 SIDE = 24
@@ -171,6 +172,11 @@ def test_long_names_links_folders_and_other_files_are_passed_over(tmp_path, kind
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar", "cache"]
 
 
+def test_it_trains_a_step(shards, tmp_path):
+    words = ("dataset=web_shards", f'dataset.root="{shards}/train-{{000000..000002}}.tar"', "dataset.num_held_out=2")
+    assert_trains_and_reloads(composed(*TINY, *words), tmp_path / "pipeline")
+
+
 class TestBadShards:
     def cut(self, shards, keep: int) -> None:
         path = shards / "train-000001.tar"
@@ -193,6 +199,16 @@ class TestBadShards:
         path.write_bytes(content)
         with pytest.raises(ValueError, match=rf"damaged or breaks off at byte {start} "):
             web_shards(shards)
+
+    def test_a_shard_that_went_away_or_changed_is_named(self, shards):
+        data = web_shards(shards)
+        path = shards / "train-000001.tar"
+        path.write_bytes(bytes(reversed(path.read_bytes())))
+        with pytest.raises(ValueError, match=r"train-000001\.tar is damaged"):
+            data.items([5])
+        path.unlink()
+        with pytest.raises(ValueError, match=r"train-000001\.tar cannot be read any more \(No such file"):
+            data.items([5])
 
     def test_what_is_no_plain_tar_is_refused(self, tmp_path):
         with tarfile.open(tmp_path / "a.tar", "w:gz") as tar:
@@ -224,7 +240,7 @@ class TestBadShards:
             ("seg.png", encoded(np.zeros((24, 24, 3), np.uint8)), "is a picture in mode RGB"),
             ("json", b"{", r"bad\.tar: b\.json is no JSON"),
             ("json", b"[" * 200_000, r"bad\.tar: b\.json is no JSON"),
-            ("txt", bytes(2 << 20), r"b\.txt has 2097152 bytes, more than the bound of 1048576"),
+            ("txt", bytes(2 << 20), r"'b' has a txt of 2097152 bytes, more than the bound of 1048576"),
         ],
     )
     def test_a_bad_member_is_named_or_its_sample_replaced_by_the_next(self, tmp_path, extension, content, message):
