@@ -18,6 +18,7 @@ from gen.data.item import Item
 from gen.data.region_data import RegionData, sample_seed
 from gen.segmentation import Segmenter
 
+# What a mixture gives its parts; which segmenter fits is a matter of each.
 SHARED = tuple(one.name for one in fields(RegionData) if one.name != "segmenter")
 
 
@@ -96,9 +97,9 @@ class Mixture(RegionData):
         try:
             return part(**shared)
         except ValueError as error:
-            own = rf"\bdataset\.(?!(?:{'|'.join(SHARED)})\b)"
-            key = f"dataset.parts.{name}"
-            raise PartError(f"{key}: " + re.sub(own, f"{key}.", str(error)), key) from error
+            own, key = rf"\bdataset\.(?!(?:{'|'.join(SHARED)})\b)", f"dataset.parts.{name}"
+            message = re.sub(own, f"{key}.", str(error))
+            raise PartError(message if key in message else f"{key}: {message}", key) from error
 
     def _named_labels(self) -> list[dict[str, str]]:
         """Return what each part's labels are called here."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import sys
 from multiprocessing.reduction import ForkingPickler
 
 import datasets
@@ -196,6 +197,11 @@ class TestBadInput:
         (tmp_path / "damaged" / "train.parquet").write_bytes(b"PAR1 and no more")
         with pytest.raises(ValueError, match="cannot be opened"):
             hf_dataset(tmp_path / "damaged")
+
+    def test_without_the_library_the_way_to_install_it_is_told(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "datasets", None)
+        with pytest.raises(ValueError, match=r"needs the datasets library: pip install -c constraints\.txt -e '\.\[data\]'"):
+            hf_dataset(tmp_path)
 
     def test_a_bad_cell_is_named_or_its_row_replaced_by_the_next(self, tmp_path):
         outside = tmp_path / "outside.png"

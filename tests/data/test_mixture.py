@@ -189,7 +189,7 @@ def test_parts_keep_their_own_segmenters_unless_there_is_one_for_all():
         ({"weights": {"a": 0.0}}, r"dataset\.weights\.a=0\.0 is no weight above 0"),
         ({"weights": {"a": float("nan")}}, r"dataset\.weights\.a=nan is no weight above 0"),
         ({"resolution": 2}, r"^dataset\.resolution=2 is too small"),
-        ({"parts": {"a": partial(ImageFolder, root="nowhere")}}, r"dataset\.parts\.a: dataset\.parts\.a\.root='nowhere' is not a folder"),
+        ({"parts": {"a": partial(ImageFolder, root="nowhere")}}, r"^dataset\.parts\.a\.root='nowhere' is not a folder"),
         ({"parts": {"a": partial(Numbered, fit="stretch")}}, r"dataset\.parts\.a\.fit='stretch' is unknown"),
     ],
 )
