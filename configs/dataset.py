@@ -7,7 +7,7 @@ mixture gives it the others.
 
 from __future__ import annotations
 
-from dataclasses import fields
+import dataclasses
 
 from hydra_zen import ZenStore
 from omegaconf import MISSING
@@ -47,7 +47,9 @@ def _add(store: ZenStore, target: type[RegionData], name: str, segmenter: str) -
     alone = full(target, **_NESTED, segmenter=MISSING, hydra_defaults=["_self_", {"segmenter": segmenter}])
     store(alone, group="dataset", name=name)
     # What a partial constructor must still be given is no key of its config unless it is named.
-    needed = {one.name: MISSING for one in fields(target) if one.init and one.default is one.default_factory}
+    needed = {
+        one.name: MISSING for one in dataclasses.fields(target) if one.init and dataclasses.MISSING is one.default is one.default_factory
+    }
     chosen = ["_self_", {"/dataset/segmenter@segmenter": segmenter}]
     part = full(target, zen_partial=True, zen_exclude=SHARED, **needed, segmenter=MISSING, hydra_defaults=chosen)
     store(part, group="dataset/part", name=name)

@@ -19,14 +19,16 @@ logger = logging.getLogger(__name__)
 
 _BLOCK = 512
 _MAX_EXTENDED_HEADER = 1 << 20
+_MAX_END = 1 << 20  # zeros at the end: writers fill up their last, large block
 _EXTENDED = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+_RECORD = re.compile(rb"(\d{1,7}) ([^=\n]+)=")
 _MEMBER = re.compile(r"((?:.*/)?[^/.]+)\.([^/]+)", re.DOTALL)
 
 Spans = Int64[np.ndarray, "m 2"]
 
 
 class DamagedShardError(ValueError):
-    """A shard that is no tar, breaks off, or is damaged; `spans` are the samples that are whole for sure: all before the last one found."""
+    """A shard that is no tar, breaks off or is damaged; `spans` are the samples that are whole for sure."""
 
     def __init__(self, message: str, spans: Spans) -> None:
         super().__init__(message)
@@ -135,40 +137,42 @@ def _walked(shard: Path, wanted: tuple[str, ...]) -> Spans:
                     chosen = True
                     spans.append((begin, member.end))
     except (OSError, ValueError) as error:
-        raise DamagedShardError(str(error), _as_spans(spans[:-1] if chosen else spans)) from error
+        message = f"shard {shard} cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error)
+        raise DamagedShardError(message, _as_spans(spans[:-1] if chosen else spans)) from error
     return _as_spans(spans)
 
 
 def _members(file: BinaryIO, shard: Path, start: int, end: int | None) -> Iterator[Member]:
     """Yield the plain files whose headers lie between two places; without an end, to the mark that ends an archive.
 
-    Names are keys and never paths. Of extended headers only the name and the size count; links and folders are passed over.
+    Names are keys and never paths. Of extended headers only the name counts, so members end at 8 GiB; links and folders are passed over.
     """
-    offset, first, extended = start, start, dict[str, str]()
+    offset, first, long_name = start, start, ""
     while end is None or offset < end:
         info = _header(file, shard, offset)
         if info is None:
             return
         is_file = info.isreg() or info.type not in tarfile.SUPPORTED_TYPES
-        size = int(extended.get("size", info.size)) if is_file else info.size if info.type in _EXTENDED else 0
+        size = info.size if is_file or info.type in _EXTENDED else 0
         content = offset + _BLOCK
         if not 0 <= size <= os.fstat(file.fileno()).st_size - content:
             raise _damaged(file, shard, offset, f"{info.name!r} of {size} bytes")
         offset = content + -(-size // _BLOCK) * _BLOCK
         if info.type in _EXTENDED:
-            extended |= _extended(file.read(min(size, _MAX_EXTENDED_HEADER)), info.type)
+            long_name = _long_name(file.read(min(size, _MAX_EXTENDED_HEADER)), info.type) or long_name
             continue
-        named = _MEMBER.fullmatch(extended.get("path", info.name))
+        named = _MEMBER.fullmatch(long_name or info.name)
         if is_file and named:
             yield Member(first, named[1], named[2].lower(), content, size, offset)
-        first, extended = offset, {}
+        first, long_name = offset, ""
 
 
 def _header(file: BinaryIO, shard: Path, offset: int) -> tarfile.TarInfo | None:
     """Read the header at a place; None for the mark that ends an archive."""
     file.seek(offset)
     block = file.read(_BLOCK)
-    if block == bytes(_BLOCK):
+    whole = os.fstat(file.fileno()).st_size
+    if block == bytes(_BLOCK) and whole - offset <= _MAX_END:
         return None
     try:
         info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
@@ -179,14 +183,17 @@ def _header(file: BinaryIO, shard: Path, offset: int) -> tarfile.TarInfo | None:
     return info
 
 
-def _extended(content: bytes, kind: bytes) -> dict[str, str]:
-    """Return the name and the size that an extended header tells of the next member."""
-    if kind == tarfile.GNUTYPE_LONGNAME:
-        return {"path": content.split(b"\0")[0].decode("utf-8", "surrogateescape")}
-    if kind != tarfile.XHDTYPE:
-        return {}
-    records = re.findall(rb"\d+ (path|size)=([^\n]*)\n", content)
-    return {key.decode(): value.decode("utf-8", "surrogateescape") for key, value in records}
+def _long_name(content: bytes, kind: bytes) -> str:
+    """Return the name that an extended header gives the next member; "" where it gives none."""
+    name = content.split(b"\0")[0] if kind == tarfile.GNUTYPE_LONGNAME else b""
+    offset = 0
+    while kind in (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE) and (record := _RECORD.match(content, offset)):
+        offset += int(record[1])
+        if offset <= record.end():
+            break
+        if record[2] == b"path":
+            name = content[record.end() : offset - 1]
+    return name.decode("utf-8", "surrogateescape")
 
 
 def _damaged(file: BinaryIO, shard: Path, offset: int, what: str) -> ValueError:

@@ -153,7 +153,7 @@ def add(tar: tarfile.TarFile, name: str, content: bytes, **more) -> None:
 @pytest.mark.parametrize("kind", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT])
 def test_long_names_links_folders_and_other_files_are_passed_over(tmp_path, kind):
     """Names of more than 100 characters or beyond ASCII have extended headers, which belong to their sample."""
-    deep = ("folder/" * 20 if kind != tarfile.USTAR_FORMAT else "folder/" * 18) + ("ä" if kind == tarfile.PAX_FORMAT else "a")
+    deep = "folder/" * (18 if kind == tarfile.USTAR_FORMAT else 20) + ("ä\nb" if kind == tarfile.PAX_FORMAT else "a")
     picture, other = sample(5), sample(6)
     with tarfile.open(tmp_path / "a.tar", "w", format=kind) as tar:
         add(tar, "folder", b"", type=tarfile.DIRTYPE)
@@ -224,6 +224,17 @@ class TestBadShards:
                 web_shards(root)
         with pytest.raises(ValueError, match=r"dataset\.window=0 is too small"):
             web_shards(tmp_path, window=0)
+
+    def test_a_file_of_zeros_after_the_first_samples_is_no_end(self, shards):
+        """What is left of a download into a file that was made at its full size."""
+        path = shards / "train-000001.tar"
+        content = path.read_bytes()
+        start = int(web_shards(shards)._places[6, 0])
+        path.write_bytes(content[:start] + bytes(3 << 20))
+        with pytest.raises(ValueError, match=rf"train-000001\.tar is damaged or breaks off at byte {start} "):
+            web_shards(shards)
+        path.write_bytes(content + bytes(1 << 19))
+        assert len(web_shards(shards)) == 10
 
     def test_a_negative_size_ends_the_walk(self, tmp_path):
         info = tarfile.TarInfo("a.png")
