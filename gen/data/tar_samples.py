@@ -68,10 +68,9 @@ def sample_spans(shard: Path, wanted: tuple[str, ...]) -> Spans:
     Raises:
         DamagedShardError: if the shard cannot be walked to its end; names the place.
     """
-    try:
-        kept = _kept_at(shard, wanted)
-    except OSError as error:
-        raise DamagedShardError(f"shard {shard} cannot be read ({error.strerror}); give shards that exist", _as_spans([])) from error
+    if not shard.is_file():
+        raise DamagedShardError(f"shard {shard} does not exist or is no plain file; give shards that are", _as_spans([]))
+    kept = _kept_at(shard, wanted)
     try:
         return _checked(np.load(kept, allow_pickle=False))
     except FileNotFoundError:
