@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from configs.store import Config
 from gen.artefact import ArtefactError
+from gen.data.mixture import PartError
 from gen.training.run_folder import RunFolderError
 from gen.training.trainer import TrainerError
 
@@ -74,8 +75,11 @@ def _explain_instantiation(error: InstantiationException, words: Sequence[str]) 
     """Answer a value that a constructor refused; None if the constructor itself is broken."""
     cause = error.__cause__
     found = re.search(r"full_key: (\S+)", str(error))
+    group = found.group(1) if found else ""
+    if isinstance(cause, PartError) and isinstance(cause.__cause__, ValidationError):
+        group, cause = cause.key, cause.__cause__
     if isinstance(cause, ValidationError):
-        return "\n".join(_invalid(found.group(1) if found else "", entry, words) for entry in cause.errors())
+        return "\n".join(_invalid(group, entry, words) for entry in cause.errors())
     return str(cause) if isinstance(cause, ValueError) else None
 
 
@@ -105,7 +109,7 @@ def _unknown_key(full_key: str, words: Sequence[str]) -> str:
 
 def _compose_choices(words: Sequence[str]) -> DictConfig:
     """Compose again with only the chosen group entries of the command line: they decide which keys are valid."""
-    choices = [word for word in words if re.fullmatch(r"\+?[\w/]+=[\w/]+", word)]
+    choices = [word for word in words if re.fullmatch(r"\+?[\w/]+(@[\w.]+)?=[\w/]+", word)]
     GlobalHydra.instance().clear()
     with initialize(config_path=None, version_base="1.3"):
         try:

@@ -22,13 +22,15 @@ ENTRIES = sorted((entry["group"], entry["name"]) for entry in STORE if entry["gr
 EXPERIMENTS = [name for group, name in ENTRIES if group == "experiment" and not name.endswith("_paper") and name != "oracle"]
 
 
-def override(group: str, name: str) -> str:
-    return f"+{group}={name}" if group in ("experiment", "mode") else f"{group}={name}"
+def overrides(group: str, name: str) -> list[str]:
+    if group == "dataset/part":
+        return ["dataset=mixture", f"+dataset/part@dataset.parts.one={name}"]
+    return [f"+{group}={name}" if group in ("experiment", "mode") else f"{group}={name}"]
 
 
 @pytest.mark.parametrize(("group", "name"), ENTRIES)
 def test_every_entry_composes(group, name):
-    config = composed(override(group, name), "dataset.train_batch_size=3")
+    config = composed(*overrides(group, name), "dataset.train_batch_size=3")
     assert OmegaConf.to_container(config)["dataset"]["train_batch_size"] == 3
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import heapq
 import logging
+from array import array
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
+import numpy as np
 from torch import Tensor
 
 from gen.data.item import Item
@@ -41,7 +45,6 @@ class PictureData(RegionData):
     on_bad_file: Literal["raise", "skip"] = "raise"
     keep_in_memory: int = 0
 
-    label_names: ClassVar[tuple[str, ...]] = ()
     _kept: OrderedDict[Any, Item] = field(default_factory=OrderedDict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -52,8 +55,7 @@ class PictureData(RegionData):
             raise ValueError(f"dataset.fit={self.fit!r} is unknown; use 'crop' or 'pad'")
         if self.keep_in_memory < 0:
             raise ValueError(f"dataset.keep_in_memory={self.keep_in_memory} is negative; 0 keeps nothing")
-        if not Path(self.root).is_dir():
-            raise ValueError(f"dataset.root={self.root!r} is not a folder; give the folder of the data set")
+        self.check_root()
         self._all = self.entries()
         own_split = self.validation_entries()
         usable = self._usable(self._all)
@@ -67,20 +69,30 @@ class PictureData(RegionData):
                 "pictures; give more pictures or a smaller number (0 validates on the training pictures)"
             )
         # Which pictures are held out follows from their number alone, so that it is the same in every run.
-        order = sorted(range(len(usable)), key=lambda index: sample_seed(0, index))
-        held_out = set(order[: self.num_held_out])
-        self._training = [entry for index, entry in enumerate(usable) if index not in held_out]
+        held_out = heapq.nsmallest(self.num_held_out, range(len(usable)), key=lambda index: sample_seed(0, index))
+        self._training = _without(usable, held_out)
         self._held_out = [usable[index] for index in sorted(held_out)] or self._training
 
-    def entries(self) -> list[Any]:
+    def check_root(self) -> None:
+        """Look at the root before anything is read.
+
+        Raises:
+            ValueError: if it cannot be the root of such a data set.
+        """
+        if not Path(self.root).is_dir():
+            raise ValueError(f"dataset.root={self.root!r} is not a folder; give the folder of the data set")
+
+    def entries(self) -> Sequence[Any]:
         """Return what tells each picture of the data set apart, in a fixed order; no pixel is read.
+
+        A list, or of many millions a range of numbers, which takes no memory.
 
         Raises:
             ValueError: if the folder is not laid out as the data set is, naming what is missing.
         """
         raise NotImplementedError
 
-    def validation_entries(self) -> list[Any] | None:
+    def validation_entries(self) -> Sequence[Any] | None:
         """Return the same of the data set's own validation split; None where it has none."""
         return None
 
@@ -114,7 +126,7 @@ class PictureData(RegionData):
         """Return all pictures of the data set, bad files included: reading one of those raises ValueError."""
         return Pictures(self)
 
-    def _item(self, entries: list[Any], index: int) -> Item:
+    def _item(self, entries: Sequence[Any], index: int) -> Item:
         key = (entries is self._held_out, index)
         if key in self._kept:
             self._kept.move_to_end(key)
@@ -149,9 +161,15 @@ class PictureData(RegionData):
     def _segmented(self, item: Item) -> Item:
         return item
 
-    def _usable(self, entries: list[Any]) -> list[Any]:
+    def _usable(self, entries: Sequence[Any]) -> Sequence[Any]:
+        usable = entries if type(self).check is PictureData.check else self._sound(entries)
+        if not usable:
+            raise ValueError(f"dataset.root={self.root!r} holds no usable picture")
+        return usable
+
+    def _sound(self, entries: Sequence[Any]) -> list[Any]:
         """Return the entries that pass the look at their headers; raise or log what does not."""
-        usable = []
+        sound = []
         for entry in entries:
             try:
                 self.check(entry)
@@ -160,14 +178,12 @@ class PictureData(RegionData):
                     raise ValueError(f"{error}; or leave bad files out with dataset.on_bad_file=skip") from error
                 logger.warning("skipped: %s", error)
             else:
-                usable.append(entry)
-        if len(usable) < len(entries):
-            logger.warning("%s: %d of %d pictures skipped", self.root, len(entries) - len(usable), len(entries))
-        if not usable:
-            raise ValueError(f"dataset.root={self.root!r} holds no usable picture")
-        return usable
+                sound.append(entry)
+        if len(sound) < len(entries):
+            logger.warning("%s: %d of %d pictures skipped", self.root, len(entries) - len(sound), len(entries))
+        return sound
 
-    def _read_or_next(self, entries: list[Any], index: int) -> Picture:
+    def _read_or_next(self, entries: Sequence[Any], index: int) -> Picture:
         """Read a picture; where it is damaged and may be skipped, the next sound one of the list."""
         for offset in range(len(entries)):
             try:
@@ -190,6 +206,14 @@ class Pictures:
 
     def __getitem__(self, index: int) -> Picture:
         return self.data.read(self.data._all[index])
+
+
+def _without(entries: Sequence[Any], left_out: list[int]) -> Sequence[Any]:
+    """Return the entries but those with these numbers; of a range as an array, which takes a quarter of a list's memory."""
+    if isinstance(entries, range):
+        return array("q", np.delete(np.arange(entries.start, entries.stop), left_out).tobytes())
+    numbers = set(left_out)
+    return [entry for number, entry in enumerate(entries) if number not in numbers]
 
 
 def _unknown(picture: Picture) -> Picture:

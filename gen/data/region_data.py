@@ -6,10 +6,10 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +49,7 @@ class RegionData:
         yaw_probability: the same of the turn about the vertical axis; which regions is drawn apart.
         control: the batch's conditioning pictures for a ControlNet: outlines of the target's regions, edges of its pixels, or none. The
             pictures of `validation_image` are conditioning pictures themselves.
+        label_names: the targets that every item has; a class's own, no setting.
     """
 
     resolution: int = 64
@@ -65,6 +66,8 @@ class RegionData:
     depth_probability: float = 0.0
     yaw_probability: float = 0.0
     control: Literal["none", "outlines", "edges"] = "none"
+
+    label_names: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         for name, least in (("resolution", 8), ("num_regions", 2), ("train_batch_size", 1), ("num_workers", 0), ("overfit_items", 0)):
@@ -98,12 +101,20 @@ class RegionData:
         """Return `count` held-out items, the same at every call."""
         raise NotImplementedError
 
+    def order(self, seed: int) -> Callable[[int], int]:
+        """Return what tells the item's number at every position of the stream: a pure function, whatever it keeps between calls."""
+        return EpochOrder(self, seed)
+
+    def epoch_order(self, length: int, seed: int) -> Int[Tensor, " m"]:
+        """Return the first `length` items' numbers in the order of one epoch, which follows from the seed."""
+        return torch.randperm(length, generator=torch.Generator().manual_seed(seed))
+
     def train_batches(self, *, seed: int, rank: int = 0, num_processes: int = 1, start: int = 0) -> Iterator[RegionBatch]:
         """Yield this process's batches without end, beginning at sample position `start`.
 
-        The samples of a run form one stream; position p is item `order[p]` of a shuffled epoch, and its augmentation and noise follow
-        from (seed, p). Rank r takes each `num_processes`-th block of `train_batch_size` positions, so the stream is the same for any
-        number of processes and a run can continue at any position.
+        The samples of a run form one stream; position p is item `order(seed)(p)`, and its augmentation and noise follow from (seed, p).
+        Rank r takes each `num_processes`-th block of `train_batch_size` positions, so the stream is the same for any number of processes
+        and a run can continue at any position.
 
         Args:
             seed: of the order and of all randomness.
@@ -154,11 +165,16 @@ class RegionData:
             seeds=torch.tensor(seeds),
             rotation_period=torch.maximum(*periods),
             captions=tuple(item.caption for item in after),
-            labels={name: torch.stack([item.labels[name] for item in items]) for name in items[0].labels},
+            labels=self._labels(items),
             control=self._control(target_pixels, target_regions.label_map(), after, target),
             camera=None if all(camera is None for camera in cameras) else seen_camera(_stack_cameras(cameras), source, target),
             padding=_only(target_planes[1]),
         )
+
+    def _labels(self, items: list[Item]) -> dict[str, Int[Tensor, "b n"]]:
+        """Stack the targets of all names; extra validation pictures, and parts of a mixture, know fewer than others."""
+        names = dict.fromkeys(name for item in items for name in item.labels)
+        return {name: torch.stack([_known(item.labels.get(name), (self.num_regions,), -1) for item in items]) for name in names}
 
     def _planes(self, items: list[Item]) -> tuple[Float[Tensor, "b 3 h w"], Int[Tensor, "b k h w"], Int[Tensor, "b p h w"]]:
         return torch.stack([item.pixel_values for item in items]), region_planes(items, self.num_regions), padding_planes(items)
@@ -230,23 +246,31 @@ class _Stream(Dataset):
 
     def __init__(self, data: RegionData, seed: int) -> None:
         self.data, self.seed = data, seed
-        self._epoch: tuple[int, Tensor] | None = None
+        self.order = data.order(seed)
 
     def __getitem__(self, positions: list[int]) -> RegionBatch:
         data = self.data
-        indices = [self._item_index(position) for position in positions]
+        indices = [self.order(position) for position in positions]
         generators = [random.Random(sample_seed(self.seed, position)) for position in positions]
         augmented = not data.overfit_items
         source = [data.source_augmentation.draw(g) if augmented else ViewTransform() for g in generators]
         target = [data.target_augmentation.draw(g) if augmented else ViewTransform() for g in generators]
         return data.collate(data.items(indices), source, target, [g.getrandbits(62) for g in generators])
 
-    def _item_index(self, position: int) -> int:
+
+class EpochOrder:
+    """The item at every position of a stream: all items in the order of an epoch, then again in the order of the next."""
+
+    def __init__(self, data: RegionData, seed: int) -> None:
+        self.data, self.seed = data, seed
+        self._epoch: tuple[int, Tensor] | None = None
+
+    def __call__(self, position: int) -> int:
+        """Return the item's number; the order of the epoch asked for last is kept."""
         length = min(self.data.overfit_items or len(self.data), len(self.data))
         epoch, place = divmod(position, length)
         if self._epoch is None or self._epoch[0] != epoch:
-            order = torch.randperm(length, generator=torch.Generator().manual_seed(sample_seed(self.seed, -1 - epoch)))
-            self._epoch = (epoch, order)
+            self._epoch = (epoch, self.data.epoch_order(length, sample_seed(self.seed, -1 - epoch)))
         return int(self._epoch[1][place])
 
 

@@ -48,6 +48,8 @@ class Scenes(RegionData):
     view_probability: float = 0.0
     view_degrees: float = 30.0
 
+    label_names = ("shape", "colour", "material")
+
     def __post_init__(self) -> None:
         super().__post_init__()
         shares = {name: getattr(self, name) for name in ("twin_probability", "clip_probability", "view_probability")}

@@ -6,8 +6,10 @@ import itertools
 
 import pytest
 import torch
+from PIL import Image
 
 from gen.data.scenes import Scenes
+from image_utils import io
 
 
 def same(first, second) -> bool:
@@ -68,6 +70,15 @@ def test_overfitting_trains_on_the_first_items_unaugmented():
     batch, validation = take(data, 1)[0], data.validation_batch()
     assert torch.equal(batch.source.pixel_values, batch.target.pixel_values)
     assert torch.equal(batch.source.pixel_values.sum(0), validation.source.pixel_values.sum(0))
+
+
+def test_labels_are_kept_beside_pictures_that_have_none(tmp_path):
+    io.save_image(Image.new("RGB", (32, 32)), tmp_path / "a.png")
+    batch = scenes(num_validation=3, validation_image=[str(tmp_path / "a.png")]).validation_batch()
+    assert sorted(batch.labels) == ["colour", "material", "shape"]
+    for values in batch.labels.values():
+        assert (values[0] == -1).all()
+        assert (values[1:, 1] >= 0).all()
 
 
 def test_a_missing_validation_image_is_refused_before_training():
