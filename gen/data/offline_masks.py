@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from gen.data.item import Item
+from gen.data.mixture import Mixture
 from gen.data.picture import Picture
 from gen.data.picture_data import PictureData
 from gen.data.region_data import RegionData
@@ -105,9 +106,11 @@ def segment_data_set(data: RegionData, out: Path, shard_size: int = 1000, share:
         share: which shards; None makes all of them.
 
     Raises:
-        ValueError: if `out` holds other masks or other files, another process works on this share, or a picture that could be read
-            could not be cut.
+        ValueError: if `out` holds other masks or other files, another process works on this share, a picture that could be read could
+            not be cut, or the data are a mixture of data sets.
     """
+    if isinstance(data, Mixture):
+        raise ValueError(f"a mixture is no data set to segment; segment its parts ({', '.join(data.parts)}), each into a folder of its own")
     if shard_size < 1:
         raise ValueError(f"shard_size={shard_size} is too small; it must be at least 1")
     share, entries = share or Share(), _Entries(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 
 from gen.artefact import ArtefactError
 from gen.data.image_folder import ImageFolder
+from gen.data.mixture import Mixture
 from gen.data.offline_masks import Share, segment_data_set
 from gen.data.scenes import Scenes
 from gen.run_files import hold
@@ -183,6 +185,13 @@ def test_shares_that_are_none_are_refused(text):
     with pytest.raises(ValueError, match=r"is not i/n"):
         Share.parse(text)
     assert Share.parse("3/8") == Share(3, 8)
+
+
+def test_a_mixture_is_referred_to_its_parts(tmp_path):
+    scenes = partial(Scenes, num_scenes=4, twin_probability=0.0)
+    with pytest.raises(ValueError, match=r"segment its parts \(one, two\)"):
+        segment_data_set(Mixture(parts={"one": scenes, "two": scenes}), tmp_path / "masks")
+    assert not (tmp_path / "masks").exists()
 
 
 def test_a_shard_size_below_one_is_refused(tmp_path):
