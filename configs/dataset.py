@@ -13,15 +13,42 @@ from hydra_zen import ZenStore
 from omegaconf import MISSING
 
 from configs.store import full
+from gen.data.ade20k import Ade20k
 from gen.data.augment import Augmentation
+from gen.data.clevr_masks import ClevrMasks
+from gen.data.clevr_views import ClevrViews
+from gen.data.coco_panoptic import CocoPanoptic
+from gen.data.davis import Davis
+from gen.data.fill50k import Fill50k
 from gen.data.hf_dataset import HfDataset
 from gen.data.image_folder import ImageFolder
+from gen.data.imagenet_folder import ImagenetFolder
+from gen.data.kubric import Kubric
 from gen.data.mixture import SHARED, Mixture
+from gen.data.movi import Movi
+from gen.data.pascal_voc import PascalVoc
 from gen.data.region_data import RegionData
 from gen.data.scenes import Scenes
 from gen.data.web_shards import WebShards
 from gen.segmentation import Classical, GroundTruth, Superpixels, WholePicture
 
+# By name: the class, and what cuts its pictures unless another segmenter is chosen.
+DATASETS: dict[str, tuple[type[RegionData], str]] = {
+    "scenes": (Scenes, "ground_truth"),
+    "image_folder": (ImageFolder, "masks_else_classical"),
+    "imagenet_folder": (ImagenetFolder, "classical"),
+    "fill50k": (Fill50k, "classical"),
+    "coco_panoptic": (CocoPanoptic, "ground_truth"),
+    "pascal_voc": (PascalVoc, "ground_truth"),
+    "ade20k": (Ade20k, "ground_truth"),
+    "davis": (Davis, "ground_truth"),
+    "kubric": (Kubric, "ground_truth"),
+    "movi": (Movi, "ground_truth"),
+    "clevr_masks": (ClevrMasks, "ground_truth"),
+    "clevr_views": (ClevrViews, "ground_truth"),
+    "hf_dataset": (HfDataset, "masks_else_classical"),
+    "web_shards": (WebShards, "masks_else_classical"),
+}
 _NESTED = {"source_augmentation": full(Augmentation), "target_augmentation": full(Augmentation)}
 
 
@@ -34,10 +61,8 @@ def add_to(store: ZenStore) -> None:
     store(full(WholePicture), group="dataset/segmenter", name="whole_picture")
     store(full(GroundTruth, fallback=classical), group="dataset/segmenter", name="masks_else_classical")
 
-    _add(store, Scenes, "scenes", "ground_truth")
-    _add(store, ImageFolder, "image_folder", "masks_else_classical")
-    _add(store, HfDataset, "hf_dataset", "masks_else_classical")
-    _add(store, WebShards, "web_shards", "masks_else_classical")
+    for name, (target, segmenter) in DATASETS.items():
+        _add(store, target, name, segmenter)
     mixture = full(Mixture, **_NESTED, parts={}, segmenter=None, hydra_defaults=["_self_", {"segmenter": None}])
     store(mixture, group="dataset", name="mixture")
 

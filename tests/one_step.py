@@ -13,6 +13,7 @@ from hydra_zen import instantiate
 from configs import build_store
 from configs.checks import checked
 from gen.models.pipeline import RegionPipeline
+from gen.models.tiny import tiny_region_diffusion
 
 STORE = build_store()
 TINY = ("+mode=tiny", "dataset.train_batch_size=2")
@@ -38,6 +39,23 @@ def composed(*overrides: str) -> Any:
     GlobalHydra.instance().clear()
     with initialize(config_path=None, version_base="1.3"):
         return compose("config", list(overrides))
+
+
+def assert_trains_by_name(name: str, root: Path, *overrides: str) -> None:
+    """Build a data set as `dataset=NAME dataset.root=ROOT` does, and train a toy-size model on one of its batches."""
+    config = composed(f"dataset={name}", f"dataset.root={root}", "dataset.resolution=32", "dataset.train_batch_size=2", *overrides)
+    dataset = instantiate(config.dataset, _target_wrapper_=checked)
+    model = tiny_region_diffusion(resolution=32, num_regions=config.dataset.num_regions)
+    batch = next(iter(dataset.train_batches(seed=0)))
+    assert batch.source.regions.valid[:, 1:].any(), "at least one object"
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    before = model.decoder.unet.conv_out.weight.detach().clone()
+    loss = model(batch).total
+    loss.backward()
+    optimizer.step()
+    assert loss.isfinite()
+    assert not torch.equal(before, model.decoder.unet.conv_out.weight)
+    assert len(dataset.validation_batch()) >= 1
 
 
 def assert_trains_and_reloads(config: Any, folder: Path) -> None:

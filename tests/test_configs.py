@@ -34,8 +34,9 @@ def test_every_entry_composes(group, name):
     assert OmegaConf.to_container(config)["dataset"]["train_batch_size"] == 3
 
 
-def test_swapping_the_dataset_keeps_what_all_datasets_share():
-    before, after = (composed(f"dataset={name}", "dataset.resolution=32") for name in ("scenes", "image_folder"))
+@pytest.mark.parametrize("name", [name for group, name in ENTRIES if group == "dataset"])
+def test_swapping_the_dataset_keeps_what_all_datasets_share(name):
+    before, after = (composed(f"dataset={one}", "dataset.resolution=32") for one in ("scenes", name))
     for key in ("train_batch_size", "num_workers", "num_regions", "num_validation"):
         assert before.dataset[key] == after.dataset[key]
     assert (after.model.resolution, after.model.num_regions) == (32, after.dataset.num_regions)

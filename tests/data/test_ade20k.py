@@ -9,6 +9,7 @@ from PIL import Image
 
 from gen.data.ade20k import Ade20k
 from gen.data.augment import Augmentation
+from tests.one_step import assert_trains_by_name
 
 STILL = Augmentation(probability=0.0)
 CAR, WALL = 401, 2978  # name_ndx, as in the pictures' json files
@@ -97,3 +98,7 @@ def test_what_is_missing_or_damaged_is_named(root):
     assert len(ade(root, on_bad_file="skip")) == 2
     with pytest.raises(ValueError, match=r"training holds no picture.*dataset\.root is the folder ADE20K_2021_17_01"):
         ade(root / "images")
+
+
+def test_one_training_step_by_name(root):
+    assert_trains_by_name("ade20k", root)

@@ -13,6 +13,7 @@ from gen.data import gzip_records
 from gen.data.clevr_masks import FILE, ClevrMasks
 from gen.data.gzip_records import GzipRecords
 from tests.data.toy_tfrecords import example, framed, write_records
+from tests.one_step import assert_trains_by_name
 
 HEIGHT, WIDTH, ENTITIES = 240, 320, 11
 SHAPES, COLOURS, MATERIALS, SIZES = [0, 2, 1, 3], [0, 8, 1, 5], [0, 1, 2, 1], [0, 1, 1, 2]
@@ -180,3 +181,7 @@ class TestGzipRecords:
         np.save(index, np.array([copy.stat().st_size]))
         with pytest.raises(ValueError, match=r"record 0 of .* is damaged; delete the file"):
             GzipRecords(path)[0]
+
+
+def test_one_training_step_by_name(root):
+    assert_trains_by_name("clevr_masks", root, "dataset.num_held_out=1")

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from gen.data.augment import Augmentation
 from gen.data.clevr_views import CLASSES, ClevrViews
+from tests.one_step import assert_trains_by_name
 
 STILL = Augmentation(probability=0.0)
 FOCAL, MIDDLE = 69.58, 32.0  # pixels: the camera that the data's authors rendered with, fitted to their pixel_coords
@@ -167,3 +168,7 @@ def test_what_is_missing_or_damaged_is_named(copy, tmp_path):
     path.write_text(json.dumps(scene | {"camera": {"location": scene["camera"]["location"][:2]}}))
     with pytest.raises(ValueError, match=r"CLEVR_new_000000.json is not what multi-view CLEVR has \(IndexError"):
         views(copy).pictures()[3]
+
+
+def test_one_training_step_by_name(root):
+    assert_trains_by_name("clevr_views", root, "dataset.num_held_out=0")

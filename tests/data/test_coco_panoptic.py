@@ -14,6 +14,7 @@ from PIL import Image
 from gen.data.augment import Augmentation
 from gen.data.coco_panoptic import CocoPanoptic
 from image_utils import convert, io
+from tests.one_step import assert_trains_by_name
 
 STILL = Augmentation(probability=0.0)
 # As in the official files: ids with gaps, things and stuff, not sorted.
@@ -187,3 +188,7 @@ def test_a_picture_read_is_the_file(root):
     item = coco(root, resolution=40).items([0])[0]
     whole = convert.to_tensor(io.load_image(root / "train2017" / "000000000009.jpg"))
     assert torch.equal(item.pixel_values, whole[:, :, 12:52]), "the centred square, not resampled"
+
+
+def test_one_training_step_by_name(root):
+    assert_trains_by_name("coco_panoptic", root)

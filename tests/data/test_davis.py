@@ -10,6 +10,7 @@ from PIL import Image
 from gen.data.augment import Augmentation
 from gen.data.davis import Davis
 from image_utils import io
+from tests.one_step import assert_trains_by_name
 
 STILL = Augmentation(probability=0.0)
 VIDEOS = {"bear": 4, "camel": 3, "dog-agility": 2}  # name -> frames
@@ -123,3 +124,7 @@ def test_a_frame_whose_pair_is_damaged_is_replaced_or_named(root):
     with pytest.raises(ValueError, match=r"bear/00002.jpg cannot be read"):
         [data.items([index]) for index in range(4)]
     assert len(davis(root, pair_probability=1.0, on_bad_file="skip").items([0, 1, 2, 3])) == 4
+
+
+def test_one_training_step_by_name(root):
+    assert_trains_by_name("davis", root)

@@ -13,6 +13,7 @@ from gen.data.augment import Augmentation
 from gen.data.control import outlines
 from gen.data.fill50k import Fill50k
 from image_utils import convert, io
+from tests.one_step import assert_trains_by_name
 
 STILL = Augmentation(probability=0.0)
 CIRCLES = [
@@ -113,3 +114,7 @@ class TestBadInput:
         io.save_image(Image.new("RGB", (32, 64)), root / "source" / "0.png")
         with pytest.raises(ValueError, match=r"source/0\.png is 32x64 pixels but target/0\.png is 64x64"):
             fill50k(root, control="edges").items([0])
+
+
+def test_one_training_step_by_name(root):
+    assert_trains_by_name("fill50k", root, "dataset.num_held_out=1")

@@ -8,6 +8,7 @@ from PIL import Image
 
 from gen.data.imagenet_folder import ImagenetFolder
 from image_utils import convert, io
+from tests.one_step import assert_trains_by_name
 
 NAMES = "n01440764 tench, Tinca tinca\nn02124075 Egyptian cat\nn02999999\u0020 unused\n"
 
@@ -88,3 +89,7 @@ class TestBadInput:
             ImagenetFolder(root=str(root)).items([1])
         Image.new("CMYK", (20, 20)).save(root / "train" / "n01440764" / "n01440764_9.JPEG", format="JPEG")
         assert ImagenetFolder(root=str(root), resolution=16).items([1])[0].pixel_values.shape == (3, 16, 16)
+
+
+def test_one_training_step_by_name(root):
+    assert_trains_by_name("imagenet_folder", root, "dataset.num_held_out=1")

@@ -16,6 +16,7 @@ from gen.data.clip_data import paired_frame
 from gen.data.kubric import GSO_CATEGORIES, Kubric
 from gen.segmentation import Classical
 from tests.data.toy_kubric import CATEGORIES, COLOURS, FOCAL_LENGTH, SENSOR_WIDTH, SIDE, ToyClip, kubric_projection, rotated, toy_clip
+from tests.one_step import assert_trains_by_name
 
 STILL = Augmentation(probability=0.0)
 NUM_SCENES, NUM_FRAMES = 5, 4
@@ -244,3 +245,7 @@ def test_all_frames_near_enough_are_as_likely_and_the_share_of_pairs_is_what_was
     assert set(counts) == {None, 2, 3, 4, 6, 7, 8}
     assert counts.pop(None) == pytest.approx(1800, abs=150)
     assert all(count == pytest.approx(700, abs=110) for count in counts.values())
+
+
+def test_one_training_step_by_name(scenes):
+    assert_trains_by_name("kubric", scenes, "dataset.num_held_out=1")

@@ -16,6 +16,7 @@ from gen.data.movi import Movi
 from tests.data.test_kubric import check_poses, place, write_scene
 from tests.data.toy_kubric import FOCAL_LENGTH, SENSOR_WIDTH, SIDE, ToyClip, toy_clip
 from tests.data.toy_tfrecords import example, write_records
+from tests.one_step import assert_trains_by_name
 
 STILL = Augmentation(probability=0.0)
 NUM_FRAMES = 3
@@ -161,3 +162,7 @@ def test_what_is_missing_or_damaged_is_named(tmp_path):
     write_records(path, [b"no example at all"])
     with pytest.raises(ValueError, match=r"the record at byte 12 of .* is damaged, or no tf.train.Example"):
         movi(tmp_path, num_held_out=0)
+
+
+def test_one_training_step_by_name(shards):
+    assert_trains_by_name("movi", shards)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from gen.data.augment import Augmentation
 from gen.data.pascal_voc import PascalVoc
+from tests.one_step import assert_trains_by_name
 
 STILL = Augmentation(probability=0.0)
 CAT, DOG, PERSON = 8, 12, 15
@@ -113,3 +114,7 @@ class TestBadInput:
         save_indices(root / "SegmentationClass" / "2007_000032.png", np.zeros((20, 30), np.uint8))
         with pytest.raises(ValueError, match=r"2007_000032\.png is 30x20 pixels but its picture is 60x40"):
             voc(root).items([0])
+
+
+def test_one_training_step_by_name(root):
+    assert_trains_by_name("pascal_voc", root)
