@@ -36,7 +36,6 @@ class PictureData(RegionData):
         on_bad_file: raise at the first bad file, or skip bad files and log each. A file whose header is sound and whose pixels
             are not is found when it is first read; skipping then takes the next picture in its place.
         keep_in_memory: pictures, segmented and framed, that every process keeps: for a slow segmenter on few pictures.
-        label_names: what the data know of objects: the keys of every item's labels.
     """
 
     root: str
