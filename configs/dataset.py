@@ -30,7 +30,7 @@ from gen.data.pascal_voc import PascalVoc
 from gen.data.region_data import RegionData
 from gen.data.scenes import Scenes
 from gen.data.web_shards import WebShards
-from gen.segmentation import Classical, GroundTruth, Superpixels, WholePicture
+from gen.segmentation import Cached, Classical, GroundTruth, Superpixels, WholePicture
 
 # By name: the class, and what cuts its pictures unless another segmenter is chosen.
 DATASETS: dict[str, tuple[type[RegionData], str]] = {
@@ -59,6 +59,7 @@ def add_to(store: ZenStore) -> None:
     store(classical, group="dataset/segmenter", name="classical")
     store(full(Superpixels), group="dataset/segmenter", name="superpixels")
     store(full(WholePicture), group="dataset/segmenter", name="whole_picture")
+    store(full(Cached), group="dataset/segmenter", name="cached")
     store(full(GroundTruth, fallback=classical), group="dataset/segmenter", name="masks_else_classical")
 
     for name, (target, segmenter) in DATASETS.items():

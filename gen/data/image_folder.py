@@ -8,18 +8,18 @@ from pathlib import Path
 from gen.data.picture import Picture
 from gen.data.picture_data import PictureData
 from gen.segmentation import Classical, GroundTruth, Segmenter
+from gen.segmentation.mask_files import check_mask_file, find_mask_file, load_mask_file
 from image_utils import io
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
-_MASK_SUFFIX = ".mask.png"
 
 
 @dataclass(kw_only=True)
 class ImageFolder(PictureData):
     """Pictures of any common format and size in one folder; folders inside it are not searched.
 
-    Beside `name.jpg` may lie its regions, as a label map `name.mask.png` or `masks/name.png` (grey or palette; 0 is the background)
-    of the picture's size, and its caption, `name.txt`. Only the header of each file is read at the start.
+    Beside `name.jpg` may lie its regions, in any of the forms that `gen/segmentation/mask_files.py` reads (`name.mask.png`,
+    `masks/name.npy`, ...), and its caption, `name.txt`. Only the header of each file is read at the start.
 
     Attributes:
         segmenter: by default the mask on disk, and colour regions where there is none.
@@ -30,7 +30,7 @@ class ImageFolder(PictureData):
     def entries(self) -> list[Path]:
         """List the folder's pictures by name."""
         files = Path(self.root).iterdir()
-        paths = sorted(path for path in files if path.suffix.lower() in _SUFFIXES and not path.name.endswith(_MASK_SUFFIX))
+        paths = sorted(path for path in files if path.suffix.lower() in _SUFFIXES and not path.stem.endswith(".mask"))
         if not paths:
             raise ValueError(f"dataset.root={self.root!r} holds no usable picture ({', '.join(_SUFFIXES)}); pictures lie in it directly")
         _refuse_shared_stems(paths)
@@ -38,33 +38,19 @@ class ImageFolder(PictureData):
 
     def check(self, entry: Path) -> None:
         """Refuse a picture with a bad header, or whose mask has another size."""
-        size = io.check_image(entry)
-        mask = _mask_path(entry)
-        if mask is None:
-            return
-        mask_size = io.check_label_map(mask)
-        if mask_size != size:
-            raise ValueError(
-                f"mask {mask} is {mask_size[0]}x{mask_size[1]} pixels but its picture {entry.name} is {size[0]}x{size[1]}; "
-                "export the mask at the picture's size"
-            )
+        size, mask = io.check_image(entry), find_mask_file(entry)
+        if mask is not None:
+            check_mask_file(mask, size)
 
     def read(self, entry: Path) -> Picture:
         """Read a picture, its mask and its caption."""
-        mask, caption = _mask_path(entry), entry.with_suffix(".txt")
+        image, mask, caption = io.load_image(entry), find_mask_file(entry), entry.with_suffix(".txt")
         return Picture(
-            io.load_image(entry),
-            label_map=None if mask is None else io.load_label_map(mask),
+            image,
+            label_map=None if mask is None else load_mask_file(mask, image.size),
             caption=caption.read_text(encoding="utf-8-sig", errors="replace").strip() if caption.exists() else "",
             name=entry.name,
         )
-
-
-def _mask_path(path: Path) -> Path | None:
-    beside, inside = path.with_suffix(_MASK_SUFFIX), path.parent / "masks" / f"{path.stem}.png"
-    if beside.exists() and inside.exists():
-        raise ValueError(f"picture {path} has two masks, {beside} and {inside}; keep one")
-    return beside if beside.exists() else inside if inside.exists() else None
 
 
 def _refuse_shared_stems(paths: list[Path]) -> None:
