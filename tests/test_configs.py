@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from accelerate.state import AcceleratorState
@@ -41,6 +43,11 @@ def test_swapping_the_dataset_keeps_what_all_datasets_share(name):
         assert before.dataset[key] == after.dataset[key]
     assert (after.model.resolution, after.model.num_regions) == (32, after.dataset.num_regions)
     assert before.trainer == after.trainer
+
+
+def test_the_page_of_data_sets_names_them_all():
+    page = (Path(__file__).parents[1] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == {name for group, name in ENTRIES if group == "dataset"}
 
 
 def test_experiment_and_mode_stack_and_the_command_line_wins():
