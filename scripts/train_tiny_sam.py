@@ -2,8 +2,8 @@
 
 python scripts/train_tiny_sam.py --out outputs/sam_tiny
 
-Prompts are pixels of objects (three masks, the best one learns) and, every fourth step, boxes (one mask). Pixels of the background teach the
-predicted IoU to be 0 there. Loss: 20 focal + dice + squared error of the predicted IoU, as Kirillov et al. 2023, arXiv 2304.02643, A.
+Prompts are pixels of objects (three masks, the best one learns) and, every fourth step, boxes (one mask). Pixels of the background teach
+the predicted IoU to be 0 there. Loss: 20 focal + dice + squared error of the predicted IoU, as Kirillov et al. 2023, arXiv 2304.02643, A.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Render, train, save in half precision."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for config.json and model.safetensors")
-    parser.add_argument("--steps", type=int, default=2800)
-    parser.add_argument("--scenes", type=int, default=9000, help="a third of each preset")
+    parser.add_argument("--steps", type=int, default=1400)
+    parser.add_argument("--scenes", type=int, default=6000, help="a third of each preset")
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from jaxtyping import Bool, Float, Int
@@ -34,7 +34,7 @@ class AutomaticSegmenter(ABC):
     """
 
     weights: str = "base"
-    rules: MaskRules = MaskRules()
+    rules: MaskRules = field(default_factory=MaskRules)
     points_per_side: int = 32
     pred_iou_threshold: float = 0.88
     stability_threshold: float = 0.95

@@ -1,4 +1,4 @@
-"""The mask decoder of the SAM family for many prompts on one picture: what prompts share is computed once, and no image-side projection a prompt."""
+"""The mask decoder of the SAM family for many prompts on one picture: what prompts share is computed once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+# Modules are `Any`: what a part is called differs between the libraries.
 # Letters: p prompts, t tokens of a prompt, l = g * g cells of the image embedding, c its width, h heads, e = width of a head, m masks.
 
 
@@ -31,7 +32,7 @@ class SharedImage:
     fine: Tensor | None = None
 
 
-def run_decoder(decoder: nn.Module, shared: SharedImage, prompts: Float[Tensor, "p k c"]) -> tuple[Tensor, Tensor]:
+def run_decoder(decoder: Any, shared: SharedImage, prompts: Float[Tensor, "p k c"]) -> tuple[Tensor, Tensor]:
     """Return the logits of all masks and their predicted IoU: exactly what the decoder's own forward computes, in another order.
 
     Attention between a few tokens and all cells of the image is linear in the cells, so the projections of queries, keys and values are
@@ -81,7 +82,7 @@ def _as_picture(pixels: Float[Tensor, "p n d"], grid: int) -> Float[Tensor, "p d
     return split.permute(0, 7, 1, 3, 5, 2, 4, 6).reshape(p, width, 4 * grid, 4 * grid)
 
 
-def _upscale(decoder: nn.Module, cells: Float[Tensor, "p l c"], skips: tuple[Tensor, Tensor] | None) -> Float[Tensor, "p n d"]:
+def _upscale(decoder: Any, cells: Float[Tensor, "p l c"], skips: tuple[Tensor, Tensor] | None) -> Float[Tensor, "p n d"]:
     """Return the pixels of the masks, 16 a cell."""
     if hasattr(decoder, "output_upscaling"):  # the package's names
         first, norm, _, second, _ = decoder.output_upscaling
@@ -96,12 +97,12 @@ def _upscale(decoder: nn.Module, cells: Float[Tensor, "p l c"], skips: tuple[Ten
     return nn.functional.gelu(x).reshape(p, -1, x.shape[-1])
 
 
-def _quarters(x: Float[Tensor, "p n d"], convolution: nn.ConvTranspose2d) -> Float[Tensor, "p n 4 f"]:
+def _quarters(x: Float[Tensor, "p n d"], convolution: Any) -> Float[Tensor, "p n 4 f"]:
     weight = convolution.weight.permute(2, 3, 1, 0).flatten(0, 2)
     return nn.functional.linear(x, weight, convolution.bias.repeat(4)).unflatten(-1, (4, -1))
 
 
-def _two_way(transformer: nn.Module, shared: SharedImage, tokens: Float[Tensor, "p t c"]) -> tuple[Tensor, Tensor]:
+def _two_way(transformer: Any, shared: SharedImage, tokens: Float[Tensor, "p t c"]) -> tuple[Tensor, Tensor]:
     """Return the tokens and the cells [p l c] after all layers."""
     queries, cells = tokens, shared.image
     for number, layer in enumerate(transformer.layers):
@@ -120,15 +121,15 @@ def _two_way(transformer: nn.Module, shared: SharedImage, tokens: Float[Tensor, 
     return norm(queries), cells
 
 
-def _norm(layer: nn.Module, number: int) -> Any:
+def _norm(layer: Any, number: int) -> Any:
     return getattr(layer, f"norm{number}", None) or getattr(layer, f"layer_norm{number}")
 
 
-def _heads(attention: nn.Module) -> int:
+def _heads(attention: Any) -> int:
     return int(getattr(attention, "num_heads", 0) or attention.num_attention_heads)
 
 
-def _out(attention: nn.Module) -> nn.Linear:
+def _out(attention: Any) -> Any:
     return getattr(attention, "out_proj", None) or attention.o_proj
 
 
@@ -136,13 +137,13 @@ def _split(x: Float[Tensor, "p n d"], heads: int) -> Float[Tensor, "p h n e"]:
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def _attend(attention: nn.Module, q: Tensor, k: Tensor, v: Tensor) -> Float[Tensor, "p t c"]:
+def _attend(attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Float[Tensor, "p t c"]:
     heads = _heads(attention)
-    parts = [_split(project(x), heads) for project, x in ((attention.q_proj, q), (attention.k_proj, k), (attention.v_proj, v))]
-    return _out(attention)(nn.functional.scaled_dot_product_attention(*parts).transpose(1, 2).flatten(2))
+    q, k, v = _split(attention.q_proj(q), heads), _split(attention.k_proj(k), heads), _split(attention.v_proj(v), heads)
+    return _out(attention)(nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
-def _tokens_read_image(attention: nn.Module, queries: Float[Tensor, "p t c"], cells: Tensor, position: Float[Tensor, "l c"]) -> Tensor:
+def _tokens_read_image(attention: Any, queries: Float[Tensor, "p t c"], cells: Tensor, position: Float[Tensor, "l c"]) -> Tensor:
     """Return what the tokens read from the cells, [l c] or [p l c]; `position` is added to the cells as keys."""
     heads, (p, t, _) = _heads(attention), queries.shape
     q = _split(attention.q_proj(queries), heads)  # p h t e
@@ -158,7 +159,7 @@ def _tokens_read_image(attention: nn.Module, queries: Float[Tensor, "p t c"], ce
     return _out(attention)(read.flatten(2))
 
 
-def _image_reads_tokens(attention: nn.Module, cells: Tensor, position: Float[Tensor, "l c"], keys: Tensor, values: Tensor) -> Tensor:
+def _image_reads_tokens(attention: Any, cells: Tensor, position: Float[Tensor, "l c"], keys: Tensor, values: Tensor) -> Tensor:
     """Return the cells, [p l c], with what they read from the tokens added; `position` is added to the cells as queries."""
     heads, (p, t, _) = _heads(attention), keys.shape
     k = _split(attention.k_proj(keys), heads)

@@ -110,7 +110,7 @@ class PromptableModel(Protocol):
             points: (x, y) in pixels of the picture that `embed` saw; k for each prompt.
             point_labels: 1 where the object is, 0 where it is not.
             boxes: (left, top, right, bottom) in the same pixels.
-            multimask: three masks for prompts that may mean several things, or else one.
+            multimask: prompts may mean several things: three masks (SAM-HQ: the best of three), or else one.
 
         Returns:
             Low-resolution logits that cover the network's square, and the IoU that the network predicts for each mask.
@@ -132,9 +132,7 @@ class TwoWayNetwork(ABC):
 
     fit: Literal["pad", "squash"] = "pad"
 
-    def __init__(
-        self, network: Any, image_size: int, image_encoder: str, device: torch.device, dtype: torch.dtype, compiled: bool
-    ) -> None:
+    def __init__(self, network: Any, image_size: int, image_encoder: str, device: torch.device, dtype: torch.dtype, compiled: bool) -> None:
         self.network = network.eval().requires_grad_(False).to(device)
         self.image_size, self.device, self.dtype = image_size, device, dtype
         getattr(network, image_encoder).to(dtype)
@@ -159,6 +157,10 @@ class TwoWayNetwork(ABC):
     def _single(self, logits: Float[Tensor, "p 4 s s"], ious: Float[Tensor, "p 4"]) -> tuple[Tensor, Tensor]:
         """Choose the one mask of prompts that leave no doubt."""
         return logits[:, :1], ious[:, :1]
+
+    def _several(self, logits: Float[Tensor, "p 4 s s"], ious: Float[Tensor, "p 4"]) -> tuple[Tensor, Tensor]:
+        """Choose the masks of prompts that may mean several things."""
+        return logits[:, 1:], ious[:, 1:]
 
     @torch.inference_mode()
     def embed(self, pixel_values: Float[Tensor, "1 3 h w"]) -> PictureEmbedding:
@@ -186,8 +188,8 @@ class TwoWayNetwork(ABC):
         at_once = max(1, _CELLS_AT_ONCE.get(self.device.type, 1 << 14) // len(shared.image))
         answers = []
         for part in prompts.split(at_once):
-            logits, ious = run_decoder(self.network.mask_decoder, shared, part)
-            answers.append((logits[:, 1:], ious[:, 1:]) if multimask else self._single(logits, ious))
+            choose = self._several if multimask else self._single
+            answers.append(choose(*run_decoder(self.network.mask_decoder, shared, part)))
         return torch.cat([logits.float() for logits, _ in answers]), torch.cat([ious.float() for _, ious in answers])
 
 

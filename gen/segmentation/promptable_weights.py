@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 Loader = Callable[[str, torch.device, torch.dtype, bool], "PromptableModel"]
 
-_CONVERT = (
-    "python -c \"import torch, safetensors.torch as s; s.save_file(torch.load('{name}', weights_only=True), '{stem}.safetensors')\""
-)
+_CONVERT = "python -c \"import torch, safetensors.torch as s; s.save_file(torch.load('{name}', weights_only=True), '{stem}.safetensors')\""
 
 
 def refuse_bad_weights(weights: str, names: Mapping[str, str], file: bool = False) -> None:
@@ -36,7 +34,7 @@ def refuse_bad_weights(weights: str, names: Mapping[str, str], file: bool = Fals
     path = Path(weights).expanduser()
     if path.suffix in (".pth", ".pt", ".bin", ".ckpt"):
         command = _CONVERT.format(name=path.name, stem=path.stem)
-        raise ArtefactError(f"weights={weights}: is a pickle, which can run code and is never loaded; convert it, where you trust it: {command}")
+        raise ArtefactError(f"weights={weights}: is a pickle, which can run code; it is never loaded. Convert what you trust: {command}")
     there = path.is_file() if file else path.is_dir()
     hub_name = not file and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", weights)
     if weights not in names and not there and not hub_name:
@@ -63,7 +61,7 @@ def runs_on(device: str) -> torch.device:
 
 
 def computes_in(dtype: str, device: torch.device) -> torch.dtype:
-    """Return the type that a name stands for; "auto" is bf16 where the hardware multiplies it, as it is at least three times faster there."""
+    """Return the type that a name stands for; "auto" is bf16 where the hardware multiplies it: there it is three times as fast."""
     if dtype == "auto":
         capable = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_multiplies_bf16()
         return torch.bfloat16 if capable else torch.float32

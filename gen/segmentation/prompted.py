@@ -66,9 +66,10 @@ def prompted_masks(
     height, width = pixel_values.shape[1:]
     for prompt in prompts:
         prompt.refuse_outside(height, width)
-    masks = torch.zeros(len(prompts), height, width, dtype=torch.bool)
-    scores = torch.zeros(len(prompts))
-    embedding = network.embed(pixel_values[None]) if prompts else None
+    masks, scores = torch.zeros(len(prompts), height, width, dtype=torch.bool), torch.zeros(len(prompts))
+    if not prompts:
+        return masks.to(pixel_values.device), scores.to(pixel_values.device)
+    embedding = network.embed(pixel_values[None])
     alike: dict[tuple[int, bool], list[int]] = {}
     for number, prompt in enumerate(prompts):
         alike.setdefault((len(prompt.points), prompt.box is not None), []).append(number)

@@ -29,6 +29,11 @@ class SamHqNetwork(SamNetwork):
         fine = fine + decoder.compress_vit_conv2(decoder.activation(decoder.compress_vit_norm(decoder.compress_vit_conv1(early))))
         return self._shared_image(embedding, self.network.get_image_wide_positional_embeddings(), fine=fine[0])
 
+    def _several(self, logits: Float[Tensor, "p 4 s s"], ious: Float[Tensor, "p 4"]) -> tuple[Tensor, Tensor]:
+        """Take the best of the three masks: the added fine mask is of one object."""
+        rows, best = torch.arange(len(logits), device=logits.device), 1 + ious[:, 1:].argmax(1)
+        return logits[rows, best][:, None], ious[rows, best][:, None]
+
 
 def load_sam_hq(weights: str, device: torch.device, dtype: torch.dtype, compiled: bool) -> SamHqNetwork:
     """Load a folder of transformers' SAM-HQ, exactly.

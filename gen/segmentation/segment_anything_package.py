@@ -23,8 +23,6 @@ from gen.segmentation.mask_decoder import SharedImage
 from gen.segmentation.promptable import TwoWayNetwork
 from gen.segmentation.suppression import box_nms
 
-_HEADS = 8  # of the mask decoder: the one number that a checkpoint's shapes do not tell; all published ones have it
-
 
 class PackageNetwork(TwoWayNetwork):
     """`segment_anything.modeling.Sam`."""
@@ -54,8 +52,12 @@ def load_package_sam(weights: str, device: torch.device, dtype: torch.dtype, com
     return PackageNetwork(network, network.image_encoder.img_size, "image_encoder", device, dtype, compiled)
 
 
-def build_package_sam(state: Mapping[str, Tensor]) -> Any:
+def build_package_sam(state: Mapping[str, Tensor], decoder_heads: int = 8) -> Any:
     """Return the package's Sam with these weights; its sizes follow from their shapes.
+
+    Args:
+        state: as in the published checkpoints.
+        decoder_heads: the one number that shapes do not tell; all published checkpoints have 8.
 
     Raises:
         KeyError: if a weight is missing that tells a size.
@@ -90,7 +92,7 @@ def build_package_sam(state: Mapping[str, Tensor]) -> Any:
     transformer = modeling.TwoWayTransformer(
         depth=_count(state, "mask_decoder.transformer.layers."),
         embedding_dim=out,
-        num_heads=_HEADS,
+        num_heads=decoder_heads,
         mlp_dim=state["mask_decoder.transformer.layers.0.mlp.lin1.weight"].shape[0],
     )
     decoder = modeling.MaskDecoder(

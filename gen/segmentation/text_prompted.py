@@ -58,7 +58,7 @@ class SamText:
     labels: tuple[str, ...]
     detector: str = "base"
     sam: AutomaticSegmenter = field(default_factory=Sam)
-    rules: MaskRules = MaskRules()
+    rules: MaskRules = field(default_factory=MaskRules)
     threshold: float = 0.2
     box_nms_threshold: float = 0.5
     device: str = "auto"
@@ -123,6 +123,7 @@ def _loaded(weights: str, device: torch.device) -> tuple[Any, Any]:
     folder = pretrained_folder(weights, ("",), "detector")
     network = load_network(folder, {"Owlv2ForObjectDetection": Owlv2ForObjectDetection})
     processor = Owlv2Processor.from_pretrained(folder, local_files_only=True)
-    if len(processor.tokenizer) < network.config.text_config.vocab_size:  # a folder without a vocabulary gives an empty tokenizer
-        raise ArtefactError(f"{folder}: its tokenizer knows {len(processor.tokenizer)} tokens where the network has more; copy tokenizer.json")
+    known, wanted = len(processor.tokenizer), network.config.text_config.vocab_size
+    if known < wanted:  # a folder without a vocabulary gives an empty tokenizer
+        raise ArtefactError(f"{folder}: its tokenizer knows {known} tokens, the network {wanted}; copy the tokenizer's files there too")
     return processor, network.eval().requires_grad_(False).to(device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -19,8 +19,16 @@ def new_tiny_sam() -> SamModel:
     """Return the network with random weights: 128 x 128 pixels in, 16 x 16 tokens, masks of 64 x 64."""
     from transformers import SamConfig, SamModel
 
-    vision = {"image_size": _SIDE, "patch_size": 8, "hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, "mlp_dim": 384}
+    vision: dict[str, Any] = {
+        "image_size": _SIDE,
+        "patch_size": 8,
+        "hidden_size": 128,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "mlp_dim": 384,
+    }
     vision |= {"output_channels": 128, "window_size": 8, "global_attn_indexes": [1, 3], "num_pos_feats": 64}
+    vision["scale"] = 1  # of the random frequencies that positions are coded with; the default of 64 makes neighbours strangers
     prompt = {"image_size": _SIDE, "patch_size": 8, "image_embedding_size": 16, "hidden_size": 128}
     decoder = {"hidden_size": 128, "num_attention_heads": 4, "mlp_dim": 256, "iou_head_hidden_dim": 128}
     return SamModel(SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder))
