@@ -217,22 +217,19 @@ def _ratio(reference: list[float], ours: list[float]) -> dict[str, float]:
     return {"of medians": statistics.median(reference) / statistics.median(ours), "least": min(turns), "greatest": max(turns)}
 
 
-def comparison_table(results: dict[str, dict[str, Any]]) -> str:
-    """Return comparisons by the name of their weights as a Markdown table."""
-    head = ["weights", "way", "seconds", "processor seconds", "times as fast", "by processor time", "masks", "best IoU, mean", "worst"]
+def comparison_table(result: dict[str, Any]) -> str:
+    """Return what `compare` found as a Markdown table."""
+    head = ["way", "seconds", "processor seconds", "times as fast", "by processor time", "masks", "best IoU, mean", "worst"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for weights, result in results.items():
-        for name, timing in result["timings"].items():
-            cells = [weights, name, f"{statistics.median(timing['wall']):.2f}", f"{statistics.median(timing['cpu']):.2f}"]
-            if name == "reference":
-                count = next(iter(result["agreements"].values()))["reference"]
-                cells += ["1", "1", str(count), "-", "-"]
-            else:
-                ratios, found = result["ratios"][name], result["agreements"][name]
-                for clock in ("wall", "cpu"):
-                    ratio = ratios[clock]
-                    cells.append(f"{ratio['of medians']:.2f} ({ratio['least']:.2f} to {ratio['greatest']:.2f})")
-                cells.append(str(found["ours"]))
-                cells += [f"{found[f'{kind}']:.4f}, {found[f'{kind}_back']:.4f}" for kind in ("mean", "worst")]
-            lines.append("| " + " | ".join(cells) + " |")
+    for name, timing in result["timings"].items():
+        cells = [name, f"{statistics.median(timing['wall']):.2f}", f"{statistics.median(timing['cpu']):.2f}"]
+        if name == "reference":
+            cells += ["1", "1", str(next(iter(result["agreements"].values()))["reference"]), "-", "-"]
+        else:
+            found = result["agreements"][name]
+            for ratio in result["ratios"][name].values():
+                cells.append(f"{ratio['of medians']:.2f} ({ratio['least']:.2f} to {ratio['greatest']:.2f})")
+            cells.append(str(found["ours"]))
+            cells += [f"{found[kind]:.4f}, {found[f'{kind}_back']:.4f}" for kind in ("mean", "worst")]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

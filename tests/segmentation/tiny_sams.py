@@ -17,12 +17,15 @@ _PROMPT = {"image_size": SIDE, "image_embedding_size": SIDE // 16, "hidden_size"
 _DECODER = {"hidden_size": WIDTH, "num_attention_heads": 8, "mlp_dim": 64, "iou_head_hidden_dim": WIDTH}
 
 
-def randomised(network: Any, seed: int = 0) -> Any:
+def randomised(network: Any, seed: int = 0, std: float = 0.25) -> Any:
     """Draw weights with which prompts matter, so that masks differ, and predicted IoUs of all sizes within [0, 1]."""
     generator = torch.Generator().manual_seed(seed)
     for name, weight in network.named_parameters():
         if "norm" not in name:
-            nn.init.normal_(weight, std=0.25, generator=generator)
+            nn.init.normal_(weight, std=std, generator=generator)
+    for name, values in network.named_buffers():
+        if "positional" in name:
+            nn.init.normal_(values, generator=generator)
     with torch.no_grad():
         head = network.mask_decoder.iou_prediction_head
         last = head.layers[-1] if hasattr(head, "sigmoid_output") and not hasattr(head, "proj_out") else head.proj_out
