@@ -146,14 +146,12 @@ def mask_case(weights: Weights, points_per_side: int, device: str, seed: int) ->
     Random weights predict an IoU about 0, which no threshold of trained ones fits: the thresholds are quantiles of what they predict.
     """
     if weights == "tiny":
-        segmenter = Sam(weights="tiny", device="cpu", dtype="fp32")
+        segmenter = Sam(weights="tiny", device="cpu", dtype="fp32", points_per_side=points_per_side)
         shipped = segmenter.network().network  # type: ignore[attr-defined]
         heads = shipped.config.mask_decoder_config.num_attention_heads
         network = build_package_sam(package_weights(shipped), heads)
         picture = scenes.render([scenes.sample_scene(seed, 0, "standard")], 256).pixel_values[0]
-        names = ("pred_iou_threshold", "stability_threshold", "stability_offset", "box_nms_threshold")
-        settings = {"points_per_side": points_per_side, **{name: getattr(segmenter, name) for name in names}}
-        return MaskCase(network.to(device), picture, settings, device)
+        return MaskCase(network.to(device), picture, segmenter.settings(), device)
     from skimage.data import astronaut
 
     torch.manual_seed(seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -24,8 +24,8 @@ class AutomaticSegmenter(ABC):
         weights: a size by its name, a folder on this disk, or a hub name.
         rules: what becomes of the proposed masks.
         points_per_side: the grid of prompts has this many points along each side.
-        pred_iou_threshold: masks whose predicted IoU is no higher go; 0 keeps all.
-        stability_threshold: masks of lower stability go; 0 keeps all.
+        pred_iou_threshold: masks whose predicted IoU is no higher go; 0 keeps all, None is what suits the weights.
+        stability_threshold: masks of lower stability go; 0 keeps all, None is what suits the weights.
         stability_offset: how far the two thresholds that define stability are from 0, in logits.
         box_nms_threshold: IoU of boxes above which the mask of lower predicted IoU goes.
         device: "cpu", "cuda", or "auto": a GPU where there is one, the CPU in loader workers.
@@ -36,8 +36,8 @@ class AutomaticSegmenter(ABC):
     weights: str = "base"
     rules: MaskRules = field(default_factory=MaskRules)
     points_per_side: int = 32
-    pred_iou_threshold: float = 0.88
-    stability_threshold: float = 0.95
+    pred_iou_threshold: float | None = None
+    stability_threshold: float | None = None
     stability_offset: float = 1.0
     box_nms_threshold: float = 0.7
     device: str = "auto"
@@ -49,12 +49,10 @@ class AutomaticSegmenter(ABC):
         if self.points_per_side < 1:
             raise ValueError(f"points_per_side={self.points_per_side} asks nothing; it must be at least 1")
         for name in ("pred_iou_threshold", "stability_threshold", "box_nms_threshold"):
-            if not 0 <= getattr(self, name) <= 1:
+            if getattr(self, name) is not None and not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} is not within [0, 1]")
         if self.stability_offset < 0:
             raise ValueError(f"stability_offset={self.stability_offset} must be at least 0")
-        if self.dtype not in ("auto", "fp32", "bf16"):
-            raise ValueError(f"dtype={self.dtype!r} is unknown; use 'auto', 'fp32' or 'bf16'")
 
     def _refuse_bad_weights(self) -> None:
         refuse_bad_weights(self.weights, self.sizes())
@@ -72,10 +70,24 @@ class AutomaticSegmenter(ABC):
         """Return the network; one is loaded a process, however many segmenters have the same settings."""
         return loaded(self.loader(), self.sizes().get(self.weights, self.weights), self.device, self.dtype, self.compile)
 
+    def suiting_thresholds(self) -> tuple[float, float]:
+        """Return the predicted IoU and the stability that the authors of the weights ask for."""
+        return 0.88, 0.95
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments of `automatic_masks`."""
+        least_iou, least_stability = self.suiting_thresholds()
+        return {
+            "points_per_side": self.points_per_side,
+            "pred_iou_threshold": least_iou if self.pred_iou_threshold is None else self.pred_iou_threshold,
+            "stability_threshold": least_stability if self.stability_threshold is None else self.stability_threshold,
+            "stability_offset": self.stability_offset,
+            "box_nms_threshold": self.box_nms_threshold,
+        }
+
     def propose(self, pixel_values: Float[Tensor, "3 h w"]) -> ProposedMasks:
         """Return the masks before the rules."""
-        thresholds = (self.pred_iou_threshold, self.stability_threshold, self.stability_offset, self.box_nms_threshold)
-        return automatic_masks(self.network(), pixel_values, self.points_per_side, *thresholds)
+        return automatic_masks(self.network(), pixel_values, **self.settings())
 
     def __call__(
         self, pixel_values: Float[Tensor, "3 h w"], label_map: Int[Tensor, "h w"] | None = None

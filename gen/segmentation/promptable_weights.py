@@ -61,11 +61,18 @@ def runs_on(device: str) -> torch.device:
 
 
 def computes_in(dtype: str, device: torch.device) -> torch.dtype:
-    """Return the type that a name stands for; "auto" is bf16 where the hardware multiplies it: there it is three times as fast."""
+    """Return the type that a name stands for; "auto" is bf16 where the hardware multiplies it: there it is three times as fast.
+
+    Raises:
+        ValueError: if the type is unknown.
+    """
     if dtype == "auto":
         capable = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_multiplies_bf16()
         return torch.bfloat16 if capable else torch.float32
-    return {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype]
+    known = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    if dtype not in known:
+        raise ValueError(f"dtype={dtype!r} is unknown; use 'auto' or one of {', '.join(known)}")
+    return known[dtype]
 
 
 def _cpu_multiplies_bf16() -> bool:

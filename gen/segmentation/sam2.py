@@ -58,13 +58,15 @@ class Sam2(AutomaticSegmenter):
 
     Attributes:
         weights: "tiny", "small", "base_plus" or "large" of the hub, a folder, or a hub name.
-        pred_iou_threshold: masks whose predicted IoU is no higher go; 0 keeps all.
 
     Source: Ravi et al., SAM 2: Segment Anything in Images and Videos, 2024, arXiv 2408.00714.
     """
 
     weights: str = "small"
-    pred_iou_threshold: float = 0.8
+
+    def suiting_thresholds(self) -> tuple[float, float]:
+        """Return the predicted IoU and the stability that the authors of the weights ask for."""
+        return 0.8, 0.95
 
     @staticmethod
     def sizes() -> dict[str, str]:

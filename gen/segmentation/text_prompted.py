@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -55,7 +56,7 @@ class SamText:
     Source: OWLv2: Minderer et al., Scaling Open-Vocabulary Object Detection, 2023, arXiv 2306.09683.
     """
 
-    labels: tuple[str, ...]
+    labels: Sequence[str]
     detector: str = "base"
     sam: AutomaticSegmenter = field(default_factory=Sam)
     rules: MaskRules = field(default_factory=MaskRules)
@@ -64,9 +65,8 @@ class SamText:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", tuple(self.labels))  # the command line gives a list, which could not be hashed
-        if not self.labels or not all(label.strip() for label in self.labels):
-            raise ValueError(f"labels={list(self.labels)}: name at least one thing to find, as in labels='[mug,cat]', and no empty name")
+        if isinstance(self.labels, str) or not self.labels or not all(label.strip() for label in self.labels):
+            raise ValueError(f"labels={self.labels!r}: name at least one thing to find, as in labels='[mug,cat]', and no empty name")
         refuse_bad_weights(self.detector, _DETECTORS)
         for name in ("threshold", "box_nms_threshold"):
             if not 0 <= getattr(self, name) <= 1:
@@ -89,7 +89,7 @@ class SamText:
 
 @torch.inference_mode()
 def find_boxes(
-    processor: Any, network: Any, pixel_values: Float[Tensor, "3 h w"], labels: tuple[str, ...], threshold: float, box_nms_threshold: float
+    processor: Any, network: Any, pixel_values: Float[Tensor, "3 h w"], labels: Sequence[str], threshold: float, box_nms_threshold: float
 ) -> FoundBoxes:
     """Return where the detector sees one of the labels.
 

@@ -26,7 +26,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def network():
-    """The shipped weights in the package's network."""
+    """Return the shipped weights in the package's network."""
     shipped = Sam(weights="tiny", device="cpu", dtype="fp32").network().network
     return build_package_sam(package_weights(shipped), shipped.config.mask_decoder_config.num_attention_heads)
 
@@ -50,7 +50,7 @@ def reference(network, picture, points_per_side, settings) -> ProposedMasks:
         torch.tensor([each["predicted_iou"] for each in found]),
         torch.tensor([each["stability_score"] for each in found]),
         torch.tensor([each["point_coords"][0] for each in found]).float().reshape(-1, 2),
-        torch.tensor([each["bbox"] for each in found]).reshape(-1, 4),
+        torch.tensor([each["bbox"] for each in found]).long().reshape(-1, 4),
     )
 
 
