@@ -1,6 +1,7 @@
 """Time automatic masks beside the generator of the `segment_anything` package: same weights, picture and grid, in turns.
 
 python scripts/benchmark_masks.py --weights random --repeats 2 --out docs/results/masks
+python scripts/benchmark_masks.py --weights random --points_per_side 32 --repeats 1 --out docs/results/masks
 python scripts/benchmark_masks.py --weights tiny --out docs/results/masks
 
 Random weights are a ViT-B that sees a photograph at 1024 px; the tiny network comes with the package and sees a rendered scene. IoU is of
@@ -25,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="folder for <weights>.json and .md; nothing is written if left out")
+    parser.add_argument("--out", type=Path, help="folder for <weights>_<points>.json and .md; nothing is written if left out")
     options = parser.parse_args(arguments)
 
     import torch
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         facts = {"command": " ".join(["python scripts/benchmark_masks.py", *(arguments or sys.argv[1:])]), "seed": options.seed}
         facts |= {"weights": options.weights, "picture": f"{case.picture.shape[2]} x {case.picture.shape[1]} pixels"}
         facts |= {"settings": case.settings, "repetitions": options.repeats}
-        write_table(options.out, options.weights, result, table, facts | circumstances(options.device))
+        write_table(options.out, f"{options.weights}_{options.points_per_side}", result, table, facts | circumstances(options.device))
     return 0
 
 

@@ -75,9 +75,9 @@ def prompted_masks(
         alike.setdefault((len(prompt.points), prompt.box is not None), []).append(number)
     for (num_points, boxed), numbers in alike.items():
         group = [prompts[number] for number in numbers]
-        points = torch.tensor([prompt.points for prompt in group]) if num_points else None
+        points = torch.tensor([prompt.points for prompt in group], dtype=torch.float32) if num_points else None
         labels = torch.tensor([prompt.point_labels or (1,) * num_points for prompt in group]) if num_points else None
-        boxes = torch.tensor([prompt.box for prompt in group]) if boxed else None
+        boxes = torch.tensor([prompt.box for prompt in group], dtype=torch.float32) if boxed else None
         logits, ious = network.decode(embedding, points, labels, boxes, multimask=num_points == 1 and not boxed)
         best = ious.argmax(1)
         rows = torch.arange(len(group), device=ious.device)

@@ -72,7 +72,7 @@ class Sam(AutomaticSegmenter):
 
     def suiting_thresholds(self) -> tuple[float, float]:
         """Return the predicted IoU and the stability that the authors of the weights ask for; the tiny network is less sure of itself."""
-        return (0.6, 0.7) if self.weights == "tiny" else super().suiting_thresholds()
+        return (0.5, 0.7) if self.weights == "tiny" else super().suiting_thresholds()
 
     def loader(self) -> Loader:
         """Return the function that loads the network."""

@@ -38,10 +38,10 @@ def test_the_script_writes_table_and_circumstances(tmp_path, capsys):
     arguments = ["--weights", "tiny", "--points_per_side", "4", "--dtypes", "bf16", "--device", "cpu", "--threads", "1"]
     assert main([*arguments, "--repeats", "2", "--seed", "3", "--out", str(tmp_path)]) == 0
     assert "ours, bf16" in capsys.readouterr().out
-    written = json.loads((tmp_path / "tiny.json").read_text())
+    written = json.loads((tmp_path / "tiny_4.json").read_text())
     assert written["facts"]["seed"] == 3 and "--points_per_side 4" in written["facts"]["command"]
     assert len(written["timings"]["reference"]["wall"]) == 2
-    assert "hardware" in (tmp_path / "tiny.md").read_text()
+    assert "hardware" in (tmp_path / "tiny_4.md").read_text()
 
 
 def test_a_device_that_is_not_there_is_refused(capsys):

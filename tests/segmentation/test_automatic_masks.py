@@ -37,7 +37,7 @@ def picture():
 
 
 def promptable(network, dtype=torch.float32):
-    return PackageNetwork(copy.deepcopy(network), network.image_encoder.img_size, "image_encoder", CPU, dtype, False)
+    return PackageNetwork(copy.deepcopy(network), CPU, dtype, False)
 
 
 def reference(network, picture, points_per_side, settings) -> ProposedMasks:

@@ -55,7 +55,7 @@ def test_equals_transformers(make, adapter, prompts, picture):
 def test_equals_the_package(prompts, picture):
     points, labels, boxes, multimask = prompts
     network = tiny_sams.package_sam()
-    ours = PackageNetwork(network, tiny_sams.SIDE, "image_encoder", CPU, torch.float32, False)
+    ours = PackageNetwork(network, CPU, torch.float32, False)
     embedding = ours.embed(picture)
     logits, ious = ours.decode(embedding, *prompts)
     asked = None if points is None else (embedding.frame.to_square(points), labels)
@@ -129,18 +129,18 @@ def test_prompts_are_independent_of_each_other(picture, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "make, adapter, encoder",
+    "make, adapter, sizes",
     [
-        (tiny_sams.package_sam, PackageNetwork, "image_encoder"),
-        (tiny_sams.transformers_sam, SamNetwork, "vision_encoder"),
-        (tiny_sams.transformers_sam2, Sam2Network, "vision_encoder"),
-        (tiny_sams.transformers_sam_hq, SamHqNetwork, "vision_encoder"),
+        (tiny_sams.package_sam, PackageNetwork, ()),
+        (tiny_sams.transformers_sam, SamNetwork, (tiny_sams.SIDE, "vision_encoder")),
+        (tiny_sams.transformers_sam2, Sam2Network, (tiny_sams.SIDE, "vision_encoder")),
+        (tiny_sams.transformers_sam_hq, SamHqNetwork, (tiny_sams.SIDE, "vision_encoder")),
     ],
 )
-def test_bf16_is_close_in_every_network(make, adapter, encoder, picture):
+def test_bf16_is_close_in_every_network(make, adapter, sizes, picture):
     networks = [tiny_sams.randomised(make(), std=0.1) for _ in range(2)]  # larger weights would blow rounding up
     dtypes = (torch.float32, torch.bfloat16)
-    exact, rounded = (adapter(each, tiny_sams.SIDE, encoder, CPU, dtype, False) for each, dtype in zip(networks, dtypes, strict=True))
+    exact, rounded = (adapter(each, *sizes, CPU, dtype, False) for each, dtype in zip(networks, dtypes, strict=True))
     assert isinstance(exact, PromptableModel) and isinstance(exact, TwoWayNetwork)
     answers = [each.decode(each.embed(picture), POINTS, LABELS, None, multimask=False) for each in (exact, rounded)]
     assert answers[1][0].dtype == torch.float32

@@ -27,7 +27,8 @@ def boxes_and_masks(label_map):
         mask = label_map == label
         if label and mask.sum() > 200:
             rows, columns = torch.where(mask)
-            found.append(((columns.min().item(), rows.min().item(), columns.max().item() + 1, rows.max().item() + 1), mask))
+            edges = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+            found.append((tuple(float(edge) for edge in edges), mask))
     return found
 
 
@@ -55,7 +56,7 @@ def test_a_picture_that_is_not_square(rendered):
     picture, label_map = rendered.pixel_values[0], rendered.label_map[0]
     box, mask = boxes_and_masks(label_map)[0]
     left, top, right, bottom = box
-    rows = slice(max(0, top - 10), min(128, bottom + 10))
+    rows = slice(max(0, int(top) - 10), min(128, int(bottom) + 10))
     moved = Prompt(box=(left, top - rows.start, right, bottom - rows.start))
     found, _ = prompted_masks(SAM.network(), picture[:, rows], [moved])
     assert found.shape == (1, rows.stop - rows.start, 128)
@@ -112,3 +113,10 @@ def test_prompts_outside_the_picture_are_refused():
     for prompt in (Prompt(points=((61.0, 5.0),)), Prompt(box=(0.0, 0.0, 10.0, 41.0))):
         with pytest.raises(ValueError, match="outside the picture of 60 x 40 pixels"):
             prompted_masks(SAM.network(), picture, [prompt])
+
+
+def test_a_mirrored_picture_with_mirrored_prompts(rendered):
+    for picture, label_map in zip(rendered.pixel_values[:3], rendered.label_map[:3], strict=True):
+        (left, top, right, bottom), mask = boxes_and_masks(label_map)[0]
+        found, _ = prompted_masks(SAM.network(), picture.flip(-1), [Prompt(box=(128 - right, top, 128 - left, bottom))])
+        assert mask_iou(found.flip(-1), mask[None]).item() > 0.6

@@ -171,8 +171,14 @@ def test_a_gpu_finds_what_the_cpu_finds(compiled, pictures):
 
 
 @pytest.mark.slow
-def test_compiled_gives_the_same(folders):
+@pytest.mark.parametrize("source", ["transformers", "segment_anything"])
+def test_compiled_gives_the_same(source, folders, tmp_path):
+    weights = folders["sam"]
+    if source == "segment_anything":
+        weights = tmp_path / "sam.safetensors"
+        save_file({name: weight.contiguous() for name, weight in package_weights(tiny_sams.transformers_sam()).items()}, weights)
     picture = torch.rand(3, 30, 50, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    plain, compiled = (Sam(weights=str(folders["sam"]), dtype="fp32", compile=each, **LENIENT).propose(picture) for each in (False, True))
+    settings = {"weights": str(weights), "source": source, "dtype": "fp32", **LENIENT}
+    plain, compiled = (Sam(**settings, compile=each).propose(picture) for each in (False, True))
     assert len(plain.masks) == len(compiled.masks)
     torch.testing.assert_close(plain.scores, compiled.scores, atol=1e-4, rtol=1e-4)
