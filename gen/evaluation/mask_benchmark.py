@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gen import scenes
 from gen.segmentation.automatic_masks import automatic_masks
+from gen.segmentation.promptable_weights import runs_on
 from gen.segmentation.sam import Sam
 from gen.segmentation.segment_anything_package import PackageNetwork, build_package_sam, import_segment_anything, reference_masks
 from gen.segmentation.suppression import mask_iou
@@ -144,7 +145,11 @@ def mask_case(weights: Weights, points_per_side: int, device: str, seed: int) ->
 
     Random weights predict an IoU about 0, which no threshold of trained ones fits: the thresholds are quantiles of what they predict. Their
     masks span the whole picture, so that suppression by boxes would leave a single one to compare: it is off.
+
+    Raises:
+        ValueError: if there is no such device.
     """
+    device = str(runs_on(device))
     if weights == "tiny":
         segmenter = Sam(weights="tiny", device="cpu", dtype="fp32", points_per_side=points_per_side)
         shipped = segmenter.network().network  # type: ignore[attr-defined]

@@ -163,8 +163,8 @@ def import_segment_anything() -> ModuleType:
 def _torchvision() -> Iterator[None]:
     """Lend the names, and take them back, so that other libraries go on seeing what is installed."""
     try:
-        importlib.import_module("torchvision.ops")
-        importlib.import_module("torchvision.transforms.functional")
+        for name in ("torchvision.ops", "torchvision.transforms.functional"):  # no dependency of the house, so it is no import statement
+            importlib.import_module(name)
     except (ImportError, RuntimeError):  # RuntimeError: a build for other hardware than torch's
         names = {
             "torchvision": {},
