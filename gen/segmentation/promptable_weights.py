@@ -20,13 +20,14 @@ Loader = Callable[[str, torch.device, torch.dtype, bool], "PromptableModel"]
 _CONVERT = "python -c \"import torch, safetensors.torch as s; s.save_file(torch.load('{name}', weights_only=True), '{stem}.safetensors')\""
 
 
-def refuse_bad_weights(weights: str, names: Mapping[str, str], file: bool = False) -> None:
+def refuse_bad_weights(weights: str, names: Mapping[str, str], file: bool = False, argument: str = "weights") -> None:
     """Refuse what cannot be a name of weights, without loading anything.
 
     Args:
         weights: a name of `names`, a folder, or a hub name.
         names: what is known by a short name.
         file: they lie in a single .safetensors file instead of a folder.
+        argument: what `weights` is called on the command line, for the message.
 
     Raises:
         ArtefactError: if it is a pickle, or neither there nor a name.
@@ -34,12 +35,12 @@ def refuse_bad_weights(weights: str, names: Mapping[str, str], file: bool = Fals
     path = Path(weights).expanduser()
     if path.suffix in (".pth", ".pt", ".bin", ".ckpt"):
         command = _CONVERT.format(name=path.name, stem=path.stem)
-        raise ArtefactError(f"weights={weights}: is a pickle, which can run code; it is never loaded. Convert what you trust: {command}")
+        raise ArtefactError(f"{argument}={weights}: is a pickle, which can run code; it is never loaded. Convert what you trust: {command}")
     there = path.is_file() if file else path.is_dir()
     hub_name = not file and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", weights)
     if weights not in names and not there and not hub_name:
         kinds = "a .safetensors file" if file else "a folder, a hub name"
-        raise ArtefactError(f"weights={weights}: is not there; give {kinds}{' or one of ' if names else ''}{', '.join(names)}")
+        raise ArtefactError(f"{argument}={weights}: is not there; give {kinds}{' or one of ' if names else ''}{', '.join(names)}")
 
 
 def runs_on(device: str) -> torch.device:

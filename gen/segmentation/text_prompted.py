@@ -67,7 +67,7 @@ class SamText:
     def __post_init__(self) -> None:
         if isinstance(self.labels, str) or not self.labels or not all(label.strip() for label in self.labels):
             raise ValueError(f"labels={self.labels!r}: name at least one thing to find, as in labels='[mug,cat]', and no empty name")
-        refuse_bad_weights(self.detector, _DETECTORS)
+        refuse_bad_weights(self.detector, _DETECTORS, argument="detector")
         for name in ("threshold", "box_nms_threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} is not within [0, 1]")

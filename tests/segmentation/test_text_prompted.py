@@ -78,7 +78,10 @@ def test_what_is_found_becomes_regions(detector, picture):
         ({"labels": "mug"}, "labels='mug'"),
         ({"labels": ()}, r"labels='\[mug,cat\]'"),
         ({"labels": ("mug", " ")}, "no empty name"),
-        ({"labels": ("mug",), "detector": "/nowhere/owl"}, "weights=/nowhere/owl"),
+        (
+            {"labels": ("mug",), "detector": "/nowhere/owl"},
+            "detector=/nowhere/owl: is not there; give a folder, a hub name or one of base, large",
+        ),
         ({"labels": ("mug",), "threshold": 2.0}, "threshold=2.0"),
     ],
 )
