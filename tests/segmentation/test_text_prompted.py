@@ -80,7 +80,7 @@ def test_what_is_found_becomes_regions(detector, picture):
         ({"labels": ("mug", " ")}, "no empty name"),
         (
             {"labels": ("mug",), "detector": "/nowhere/owl"},
-            "detector=/nowhere/owl: is not there; give a folder, a hub name or one of base, large",
+            "detector=/nowhere/owl: is not there; give .* one of base, large",
         ),
         ({"labels": ("mug",), "threshold": 2.0}, "threshold=2.0"),
     ],
