@@ -1,6 +1,7 @@
 """Score segmenters on held-out rendered scenes: ARI, FG-ARI and mean best overlap in both conventions.
 
 python scripts/evaluate_segmenter.py classical superpixels whole_picture ground_truth --out docs/results/segmenters
+python scripts/evaluate_segmenter.py classical sam_tiny --out docs/results/masks
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 SEGMENTERS = {"classical": "Classical", "superpixels": "Superpixels", "whole_picture": "WholePicture", "ground_truth": "GroundTruth"}
+SEGMENTERS |= {"sam_tiny": "Sam"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,11 +30,13 @@ def main(arguments: list[str] | None = None) -> int:
     from gen.evaluation.cases import DEVELOPMENT_SEED
     from gen.evaluation.report import circumstances, write_table
     from gen.evaluation.segmentation_metrics import score_segmenter, score_table
+    from gen.segmentation.sam import Sam
 
     try:
         specs = [scenes.sample_scene(DEVELOPMENT_SEED, number, options.preset) for number in range(options.scenes)]
         truth = scenes.render(specs, options.resolution)
-        made = {name: getattr(segmentation, SEGMENTERS[name])() for name in options.segmenters}
+        made = {name: getattr(segmentation, SEGMENTERS[name])() for name in options.segmenters if name != "sam_tiny"}
+        made |= {"sam_tiny": Sam(weights="tiny", device="cpu")} if "sam_tiny" in options.segmenters else {}
         scores = {name: score_segmenter(segmenter, truth.pixel_values, truth.label_map) for name, segmenter in made.items()}
     except ValueError as error:
         print(f"evaluate_segmenter: {error}", file=sys.stderr)
