@@ -30,7 +30,7 @@ from gen.data.pascal_voc import PascalVoc
 from gen.data.region_data import RegionData
 from gen.data.scenes import Scenes
 from gen.data.web_shards import WebShards
-from gen.segmentation import Cached, Classical, GroundTruth, Superpixels, WholePicture
+from gen.segmentation import Cached, Classical, GroundTruth, MaskRules, Sam, Sam2, SamHq, SamText, Superpixels, WholePicture
 
 # By name: the class, and what cuts its pictures unless another segmenter is chosen.
 DATASETS: dict[str, tuple[type[RegionData], str]] = {
@@ -60,6 +60,11 @@ def add_to(store: ZenStore) -> None:
     store(full(Superpixels), group="dataset/segmenter", name="superpixels")
     store(full(WholePicture), group="dataset/segmenter", name="whole_picture")
     store(full(Cached), group="dataset/segmenter", name="cached")
+    rules = full(MaskRules)
+    sam = full(Sam, rules=rules)
+    for name, segmenter in {"sam": sam, "sam2": full(Sam2, rules=rules), "sam_hq": full(SamHq, rules=rules)}.items():
+        store(segmenter, group="dataset/segmenter", name=name)
+    store(full(SamText, labels=MISSING, sam=sam, rules=rules), group="dataset/segmenter", name="sam_text")
     store(full(GroundTruth, fallback=classical), group="dataset/segmenter", name="masks_else_classical")
 
     for name, (target, segmenter) in DATASETS.items():

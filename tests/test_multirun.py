@@ -350,6 +350,7 @@ def both_are(status: str) -> bool:
     return all((folder / "status.json").exists() and status_of(folder) == status for folder in FOLDERS)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_cancelled_sweep_goes_on_and_a_member_alone_gives_the_same_bits(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

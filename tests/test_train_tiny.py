@@ -63,6 +63,7 @@ def metrics(folder) -> list[dict]:
     return [{name: value for name, value in line.items() if not is_timing(name)} for line in lines]
 
 
+@pytest.mark.slow
 def test_the_documented_command_runs_and_the_same_command_again_rests(tmp_path, repository, caplog):
     overrides = ["dataset.train_batch_size=2", "dataset.validation_image=[data/conditioning_image_1.png,data/conditioning_image_2.png]"]
     overrides += ["dataset.validation_prompt=red circle with blue background", "trainer.eval_every_n_steps=10"]
@@ -86,7 +87,7 @@ EVERYTHING_RANDOM = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("options", [(), EVERYTHING_RANDOM], ids=["demo", "everything_random"])
+@pytest.mark.parametrize("options", [pytest.param((), marks=pytest.mark.slow), EVERYTHING_RANDOM], ids=["demo", "everything_random"])
 def test_an_interrupted_run_ends_with_the_same_bits_whatever_the_number_of_workers(tmp_path, options):
     constant = "trainer.lr_scheduler=constant"  # under any other schedule, more steps are another run
     run("exp=whole", constant, "trainer.max_train_steps=4", *options)
@@ -131,6 +132,7 @@ def test_a_folder_of_another_config_is_refused_before_training(tmp_path):
         run("exp=taken", "trainer.max_train_steps=1", "dataset.preset=hard")
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_with_accumulation_two(tmp_path, repository):
     launch(repository, "2", "exp=two", "--multi_gpu")
     run("exp=one", "trainer.gradient_accumulation_steps=2")

@@ -3,8 +3,17 @@
 from gen.segmentation.cached import Cached
 from gen.segmentation.classical import Classical
 from gen.segmentation.ground_truth import GroundTruth
+from gen.segmentation.mask_rules import MaskRules
+from gen.segmentation.prompted import Prompt, PromptedSam
+from gen.segmentation.sam import Sam
+from gen.segmentation.sam2 import Sam2
+from gen.segmentation.sam_hq import SamHq
 from gen.segmentation.segmenter import Segmenter
 from gen.segmentation.superpixels import Superpixels
+from gen.segmentation.text_prompted import SamText
 from gen.segmentation.whole_picture import WholePicture
 
-__all__ = ["Cached", "Classical", "GroundTruth", "Segmenter", "Superpixels", "WholePicture"]
+__all__ = [
+    "Cached", "Classical", "GroundTruth", "MaskRules", "Prompt", "PromptedSam", "Sam", "Sam2", "SamHq", "SamText", "Segmenter",
+    "Superpixels", "WholePicture",
+]  # fmt: skip

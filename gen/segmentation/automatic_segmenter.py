@@ -90,7 +90,7 @@ class AutomaticSegmenter(ABC):
         return automatic_masks(self.network(), pixel_values, **self.settings())
 
     def __call__(
-        self, pixel_values: Float[Tensor, "3 h w"], label_map: Int[Tensor, "h w"] | None = None
+        self, pixel_values: Float[Tensor, "3 h w"], label_map: Int[Tensor, "h w"] | Bool[Tensor, "n h w"] | None = None
     ) -> Int[Tensor, "h w"] | Bool[Tensor, "n h w"]:
         """Return the regions of a picture in [-1, 1]; the data's own are not looked at."""
         found = self.propose(pixel_values)

@@ -101,7 +101,7 @@ class PromptedSam:
     rules: MaskRules | None = None
 
     def __call__(
-        self, pixel_values: Float[Tensor, "3 h w"], label_map: Int[Tensor, "h w"] | None = None
+        self, pixel_values: Float[Tensor, "3 h w"], label_map: Int[Tensor, "h w"] | Bool[Tensor, "n h w"] | None = None
     ) -> Int[Tensor, "h w"] | Bool[Tensor, "n h w"]:
         """Return the rules' regions; without rules masks, of which row 0 is where no prompt's is; the data's own are not looked at."""
         masks, scores = prompted_masks(self.sam.network(), pixel_values, self.prompts)

@@ -13,6 +13,8 @@ from PIL import Image
 from gen.data.image_folder import ImageFolder
 from gen.segmentation import Classical, GroundTruth
 from image_utils import convert, io
+from tests.one_step import assert_trains_by_name
+from tests.segmentation.tiny_sams import transformers_sam2
 
 
 @pytest.fixture
@@ -167,6 +169,20 @@ class TestBadInput:
             first, second = ImageFolder(root=str(folder), num_held_out=0, on_bad_file="skip").items([0, 1])
         assert torch.equal(first.pixel_values, second.pixel_values)
         assert "astronaut.jpg" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["classical", "sam", "sam2"])
+def test_a_training_step_on_photographs_whatever_cuts_them(folder, tmp_path_factory, name):
+    """The SAMs are asked for every mask that they have: the shipped one knows no photographs, and the other has random weights."""
+    words = [f"dataset/segmenter={name}", "dataset.num_held_out=1", "dataset.keep_in_memory=4"]
+    if name != "classical":
+        weights = "tiny"
+        if name == "sam2":
+            weights = tmp_path_factory.mktemp("weights")
+            transformers_sam2().save_pretrained(weights)
+        every = ("pred_iou_threshold=0", "stability_threshold=0", "points_per_side=4", "rules.max_island=0", "rules.max_area=1")
+        words += [f"dataset.segmenter.weights={weights}", *(f"dataset.segmenter.{word}" for word in every)]
+    assert_trains_by_name("image_folder", folder, *words)
 
 
 def test_real_photographs_with_published_captions(shared_data, tmp_path):

@@ -59,6 +59,7 @@ def _assert_same(one, other):
     assert [name for name, tensor in tensors.items() if not torch.equal(tensor, others[name])] == []
 
 
+@pytest.mark.slow
 def test_a_sharded_run_stops_goes_on_and_is_continued_unsharded_and_sharded_again(tmp_path, repository):
     options = {"enable_dynamic_grad_accum": True, "reference_num_processes": 2, "checkpointing_steps": 20, "eval_every_n_steps": 6}
     sharded = options | {"distributed": "fsdp"}
