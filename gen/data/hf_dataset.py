@@ -55,6 +55,11 @@ class HfDataset(PictureData):
         self._validation_rows: Any = None
         if self.validation_split is not None:
             self._validation_rows = self._columns(splits, self.validation_split, "validation_split")
+            if len(splits) == 1 or self.validation_split == self.split:
+                raise ValueError(
+                    f"dataset.validation_split={self.validation_split!r} is what is trained on; give another, or null to hold "
+                    "dataset.num_held_out of its pictures out"
+                )
 
     def entries(self) -> Sequence[int]:
         """Return the numbers of the rows."""

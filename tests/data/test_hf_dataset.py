@@ -176,12 +176,19 @@ class TestBadInput:
             ({"mask_column": "segmentation"}, r"dataset\.mask_column='segmentation' is no column"),
             ({"split": "val"}, r"dataset\.split='val' is no split of .*; it has train, test"),
             ({"validation_split": "val"}, r"dataset\.validation_split='val' is no split"),
+            ({"validation_split": "train"}, r"dataset\.validation_split='train' is what is trained on; give another, or null"),
         ],
     )
     def test_columns_and_splits_are_looked_for_at_the_start(self, tmp_path, settings, message):
         saved(tmp_path / "set")
         with pytest.raises(ValueError, match=message):
             hf_dataset(tmp_path / "set", **settings)
+
+    def test_a_single_split_is_not_also_held_out(self, tmp_path):
+        (tmp_path / "set").mkdir()
+        datasets.Dataset.from_dict({"image": [picture(1)] * 2}).to_parquet(tmp_path / "set" / "test.parquet")
+        with pytest.raises(ValueError, match=r"dataset\.validation_split='test' is what is trained on"):
+            hf_dataset(tmp_path / "set", validation_split="test")
 
     def test_what_is_no_data_set_is_refused(self, tmp_path):
         (tmp_path / "empty").mkdir()
