@@ -193,3 +193,25 @@ def test_padded_pixels_are_the_border_repeated(tmp_path):
     item = stripes(tmp_path, Picture(coded(wide()), wide()), fit="pad").items([0])[0]
     assert torch.equal(item.pixel_values[:, 16:], item.pixel_values[:, 15:16].expand(-1, 16, -1))
     assert convert.to_pil(item.pixel_values).size == (32, 32)
+
+
+def test_regions_of_another_size_and_pictures_that_cannot_be_cut_are_named(tmp_path):
+    picture = Picture(coded(wide()), wide()[:20], name="a.png")
+    with pytest.raises(ValueError, match=r"a\.png is 80x40 pixels but its regions are 80x20; make them one size"):
+        stripes(tmp_path, picture).items([0])
+    with pytest.raises(ValueError, match=r"a\.png: a picture came without a label map"):
+        stripes(tmp_path, replace(picture, label_map=None)).items([0])
+
+
+def test_a_file_that_the_system_does_not_give_is_as_bad_as_a_damaged_one(tmp_path):
+    @dataclass(kw_only=True)
+    class Unreadable(Stripes):
+        def read(self, entry):
+            if self.known[entry] is None:
+                raise PermissionError(13, "Permission denied", "b.txt")
+            return self.known[entry]
+
+    arguments = {"root": str(tmp_path), "known": (Picture(coded(wide()), wide()), None), "num_held_out": 0, "resolution": 32}
+    assert len(Unreadable(**arguments, on_bad_file="skip").items([0, 1])) == 2
+    with pytest.raises(ValueError, match=r"Permission denied: 'b\.txt'; or leave bad files out with dataset\.on_bad_file=skip"):
+        Unreadable(**arguments).items([1])
