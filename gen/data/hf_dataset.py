@@ -114,7 +114,8 @@ class HfDataset(PictureData):
         if cell.get("bytes") is not None or cell.get("path") is None:
             return cell.get("bytes")
         path = Path(os.path.abspath(cell["path"]))
-        if Path(self.root).is_dir() and not path.is_relative_to(os.path.abspath(self.root)):
+        roots = os.path.abspath(self.root), os.path.realpath(self.root)  # of a root that is a link, the library tells where it leads
+        if Path(self.root).is_dir() and not any(path.is_relative_to(root) for root in roots):
             raise ValueError(f"{name} names {path}, outside the data set's folder; store pictures in the data set")
         if not path.is_file() or path.stat().st_size > MAX_BYTES:
             raise ValueError(f"{name} names {path}, which is no file of at most {MAX_BYTES} bytes; bring it back or leave the row out")

@@ -238,6 +238,11 @@ class TestBadInput:
         with pytest.raises(ValueError, match=r"set/train/1 names .*1\.png, which is no file"):
             data.items([0, 1, 2, 3, 4])
 
+    def test_a_root_that_is_a_link(self, tmp_path):
+        image_folder(tmp_path / "set")
+        (tmp_path / "link").symlink_to(tmp_path / "set", target_is_directory=True)
+        assert len(hf_dataset(tmp_path / "link").items([0, 1, 2, 3, 4])) == 5
+
     def test_columns_without_pictures_and_masks_of_another_size(self, tmp_path):
         saved(tmp_path / "set")
         with pytest.raises(ValueError, match="set/train/0 has int where a picture is expected"):
