@@ -167,6 +167,14 @@ def test_pictures_kept_in_memory_are_cut_once(tmp_path):
     assert len(calls) == 4, "0, 1, 2, and 0 again, which 2 had pushed out"
 
 
+def test_pictures_in_memory_are_told_apart_from_held_out_ones(tmp_path):
+    pictures = tuple(Picture(coded(wide()), wide(), caption=str(number)) for number in range(5))
+    data = replace(stripes(tmp_path, *pictures, keep_in_memory=8), num_held_out=2)
+    captions = [item.caption for item in (*data.items([0, 1, 2]), *data.validation_items(2)) * 2]
+    assert len(set(captions[:5])) == 5
+    assert captions[:5] == captions[5:]
+
+
 def test_all_pictures_are_there_for_a_pass_over_the_data_set(tmp_path):
     data = stripes(tmp_path, Picture(coded(wide()), wide(), name="a"), None, Picture(coded(wide()), wide(), name="c"), on_bad_file="skip")
     names = [data.pictures()[index].name for index in (0, 2)]
