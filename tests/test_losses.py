@@ -181,3 +181,11 @@ def test_a_region_of_a_quarter_of_a_cell_counts_as_much_as_a_large_one():
     masks[0, 0], masks[0, 1, 0, 0] = 1.0, 0.25
     valid = torch.ones(1, 2, dtype=torch.bool)
     assert float(losses.per_region_diffusion_loss(error, torch.ones(1), masks, valid)) == pytest.approx(3.0)
+
+
+def test_a_place_with_some_padding_in_it_does_not_count():
+    padding = torch.zeros(2, 4, 8, dtype=torch.bool)
+    padding[0, :, 5:] = True
+    shown = losses.without_padding(torch.zeros(2, 2, 4), padding)
+    assert shown.tolist() == [[[1, 1, 0, 0]] * 2, [[1, 1, 1, 1]] * 2]
+    assert torch.equal(losses.without_padding(torch.zeros(2, 2, 4), None), torch.ones(2, 2, 4))

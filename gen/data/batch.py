@@ -47,7 +47,7 @@ class RegionBatch(TensorFields):
         control: a conditioning picture in the target's geometry, in [-1, 1]; None where the dataset makes none.
         padding: True where the target shows nothing of the picture, which no loss counts and no region covers; None without padding.
         camera: row-major [R | t] from the source view's camera frame to the target view's (x right, y down, z away), identity for one
-            camera and one augmentation; None for datasets without cameras.
+            camera and one augmentation, NaN where unknown; None for datasets without cameras.
     """
 
     source: View

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from gen.data.clevr_masks import DEPTH_REACH, MIDDLE_DEPTH
@@ -53,7 +54,8 @@ class ClevrViews(ClipData):
         scenes = sorted(Path(self.root, "scenes").glob("*.json"))
         if not scenes:
             raise ValueError(f"dataset.root={self.root!r} holds no scenes/*.json; give the folder that holds scenes, images and masks")
-        return [(scene, len(list(Path(self.root, "images").glob(f"{scene.stem}_*.png")))) for scene in scenes]
+        views = Counter(path.stem[: -len("_00")] for path in Path(self.root, "images").glob("*_[0-9][0-9].png"))
+        return [(scene, views[scene.stem]) for scene in scenes]
 
     def check(self, entry: ClipFrame) -> None:
         """Refuse a view with a bad header, or without its mask."""
@@ -66,42 +68,52 @@ class ClevrViews(ClipData):
         """Read views of a scene."""
         try:
             scene = json.loads(clip.read_text(encoding="utf-8"))
-            return [self._shot(scene, *self._paths(clip, frame), frame) for frame in frames]
-        except (KeyError, IndexError, TypeError) as error:
+            told = [_told(scene, frame) for frame in frames]
+        except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{clip} is not what multi-view CLEVR has ({type(error).__name__}: {error}); download it again") from error
-
-    def _shot(self, scene: dict[str, Any], image: Path, mask: Path, frame: int) -> Shot:
-        viewpoint = Viewpoint.looking_at(np.array(scene["camera"]["location"][frame], np.float64), np.zeros(3))
-        objects = dict(enumerate(scene["objects"], start=1))
-        middles = {key: np.array(item["3d_coords"], np.float64) for key, item in objects.items()}
-        halves = {key: float(item["rotation"]) / 2 for key, item in objects.items()}
-        turns = {key: turn(np.array([math.cos(half), 0.0, 0.0, math.sin(half)])) for key, half in halves.items()}
-        picture = Picture(
-            io.load_image(image),
-            _label_map(mask, scene["depth_orders"][frame]),
-            labels={
-                name: {key: values.index(item[given]) if item[given] in values else -1 for key, item in objects.items()}
-                for name, (given, values) in CLASSES.items()
-            },
-            rotations={key: viewpoint.rotation(middles[key], turns[key]) for key in objects},
-            rotation_period={key: _PERIODS.get(item["shape"], -1) for key, item in objects.items()},
-            depth={key: float((viewpoint.seen(middle)[2] - MIDDLE_DEPTH) / DEPTH_REACH) for key, middle in middles.items()},
-            name=image.name,
-        )
-        return Shot(picture, viewpoint)
+        shots = []
+        for frame, (viewpoint, ids, known) in zip(frames, told, strict=True):
+            image, mask = self._paths(clip, frame)
+            shots.append(Shot(Picture(io.load_image(image), _label_map(mask, ids), **known, name=image.name), viewpoint))
+        return shots
 
     def _paths(self, clip: Path, frame: int) -> tuple[Path, Path]:
         name = f"{clip.stem}_{frame:02d}"
         return Path(self.root, "images", f"{name}.png"), Path(self.root, "masks", f"{name}.npy")
 
 
-def _label_map(path: Path, order: list[int]) -> Int[Tensor, "h w"]:
-    """Return object i as i + 1: the file has the place of the object in the view's order, counted from 1, and 0 for the background."""
+def _told(scene: dict[str, Any], frame: int) -> tuple[Viewpoint, Int[np.ndarray, " m"], dict[str, Any]]:
+    """Return a view's camera, the id of each of its labels, and what is known of the objects: fields of `Picture`."""
+    viewpoint = Viewpoint.looking_at(_point(scene["camera"]["location"][frame]), np.zeros(3))
+    objects = dict(enumerate(scene["objects"], start=1))
+    middles = {key: _point(item["3d_coords"]) for key, item in objects.items()}
+    halves = {key: float(item["rotation"]) / 2 for key, item in objects.items()}
+    turns = {key: turn(np.array([math.cos(half), 0.0, 0.0, math.sin(half)])) for key, half in halves.items()}
+    labels = {
+        name: {key: values.index(item[given]) if item[given] in values else -1 for key, item in objects.items()}
+        for name, (given, values) in CLASSES.items()
+    }
+    rotations = {key: viewpoint.rotation(middles[key], turns[key]) for key in objects}
+    periods = {key: _PERIODS.get(item["shape"], -1) for key, item in objects.items()}
+    depth = {key: float((viewpoint.seen(middle)[2] - MIDDLE_DEPTH) / DEPTH_REACH) for key, middle in middles.items()}
+    # The place of an object in the view's order, counted from 1, is its label; object i of the list has the id i + 1.
+    ids = np.array([0, *(number + 1 for number in scene["depth_orders"][frame])])
+    return viewpoint, ids, {"labels": labels, "rotations": rotations, "rotation_period": periods, "depth": depth}
+
+
+def _point(numbers: list[float]) -> Float[np.ndarray, "3"]:
+    point = np.array(numbers, np.float64)
+    if point.shape != (3,) or not np.isfinite(point).all():
+        raise ValueError(f"{numbers} is no point")
+    return point
+
+
+def _label_map(path: Path, ids: Int[np.ndarray, " m"]) -> Int[Tensor, "h w"]:
+    """Return the ids of a file's labels, which are the numbers of `ids`."""
     try:
         labels = np.load(path, mmap_mode="r", allow_pickle=False)[:, :, 0].astype(np.int64)  # mapped, so not larger than the file
     except (ValueError, EOFError, IndexError) as error:
         raise ValueError(f"mask {path} cannot be read ({error}); download the scene again") from error
-    ids = np.array([0, *(number + 1 for number in order)])
     if labels.min() < 0 or labels.max() >= len(ids):
-        raise ValueError(f"mask {path} has labels {labels.min()}..{labels.max()} for {len(order)} objects; download the scene again")
+        raise ValueError(f"mask {path} has labels {labels.min()}..{labels.max()} for {len(ids) - 1} objects; download the scene again")
     return torch.from_numpy(ids[labels])

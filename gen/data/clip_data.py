@@ -65,7 +65,8 @@ class ClipData(PictureData):
         self._held_out_clips: list[tuple[Any, int]] | None = None
         super().__post_init__()
         self._held_out = [entry._replace(number=None) for entry in self._held_out]
-        self._all = [entry._replace(number=None) for entry in self._all]
+        # In an order that does not follow from what is held out.
+        self._all = [ClipFrame(clip, frame, length, None) for clip, length in self._every_clip for frame in range(length)]
 
     def clips(self) -> list[tuple[Any, int]]:
         """Return what tells each clip apart and how many frames it has, in a fixed order; no pixel is read.
@@ -90,6 +91,7 @@ class ClipData(PictureData):
     def entries(self) -> list[ClipFrame]:
         """List the frames of the training clips."""
         clips, self._held_out_clips = self.clips(), self.validation_clips()
+        self._every_clip = [*clips, *(self._held_out_clips or [])]
         if self._held_out_clips is None and self.num_held_out:
             if not 0 <= self.num_held_out < len(clips):
                 raise ValueError(

@@ -113,8 +113,8 @@ class CocoPanoptic(PictureData):
         )
 
     def _paths(self, entry: Entry) -> tuple[Path, Path]:
-        root = Path(self.root)
-        return root / entry.split / entry.image, root / "annotations" / f"panoptic_{entry.split}" / entry.annotation
+        annotation = self.inside("annotations", f"panoptic_{entry.split}", name=entry.annotation)
+        return self.inside(entry.split, name=entry.image), annotation
 
     def _entries(self, split: str) -> list[Entry]:
         folder = Path(self.root) / "annotations"

@@ -47,7 +47,14 @@ class Davis(ClipData):
 
     def validation_clips(self) -> list[tuple[Video, int]] | None:
         """List the videos of the validation split."""
-        return [self._clip(name) for name in self._listed("val")] or None
+        names, trained_on = self._listed("val"), set(self._listed("train"))
+        shared = [name for name in names if name in trained_on]
+        if shared:
+            raise ValueError(
+                f"{Path(self.root, 'ImageSets', '2017')}: train.txt and val.txt share {len(shared)} videos, {shared[0]} for one; "
+                "list each in one of them"
+            )
+        return [self._clip(name) for name in names] or None
 
     def check(self, entry: ClipFrame) -> None:
         """Refuse a frame with a bad header, or whose annotation is missing or has another size."""
@@ -70,10 +77,11 @@ class Davis(ClipData):
 
     def _listed(self, split: str) -> list[str]:
         path = Path(self.root, "ImageSets", "2017", f"{split}.txt")
-        return path.read_text(encoding="utf-8").split() if path.is_file() else []
+        names = path.read_text(encoding="utf-8", errors="replace").split() if path.is_file() else []
+        return list(dict.fromkeys(names))  # a video that is listed twice could be held out once
 
     def _clip(self, name: str) -> tuple[Video, int]:
-        folder = Path(self.root, "JPEGImages", "480p", name)
+        folder = self.inside("JPEGImages", "480p", name=name)
         stems = tuple(sorted(path.stem for path in folder.glob("*.jpg")))
         if not stems:
             raise ValueError(f"{folder} holds no frame, but ImageSets/2017 lists it; unpack the video or remove the line")

@@ -56,20 +56,20 @@ class Fill50k(PictureData):
         path = Path(self.root) / "prompt.json"
         if not path.is_file():
             raise ValueError(f"{path} does not exist; dataset.root is the folder with prompt.json, source and target in it")
-        with open(path, encoding="utf-8") as lines:
+        with open(path, encoding="utf-8-sig", errors="replace") as lines:
             return [_entry(line, f"{path}, line {number},") for number, line in enumerate(lines, start=1) if line.strip()]
 
     def check(self, entry: Entry) -> None:
         """Refuse an entry whose files are not there; their headers are read with them."""
-        for name in (entry.source, entry.target):
-            if not (Path(self.root) / name).is_file():
-                raise ValueError(f"{Path(self.root) / name}, named in prompt.json, does not exist; unpack the data set again")
+        for path in (self.inside(name=entry.source), self.inside(name=entry.target)):
+            if not path.is_file():
+                raise ValueError(f"{path}, named in prompt.json, does not exist; unpack the data set again")
 
     def read(self, entry: Entry) -> Picture:
         """Read a picture and, where it is used, its conditioning picture."""
-        image, control = io.load_image(Path(self.root) / entry.target), None
+        image, control = io.load_image(self.inside(name=entry.target)), None
         if self.control != "none":
-            control = io.load_image(Path(self.root) / entry.source)
+            control = io.load_image(self.inside(name=entry.source))
             if control.size != image.size:
                 raise ValueError(
                     f"{entry.source} is {control.width}x{control.height} pixels but {entry.target} is {image.width}x{image.height} in "

@@ -38,7 +38,12 @@ class GzipRecords:
         self._copy, index = path.with_suffix(".by_record.tfrecords"), path.with_suffix(".by_record.npy")
         if not index.is_file():
             _copy_once(path, self._copy, index)
-        ends = np.load(index, allow_pickle=False)
+        try:
+            ends = np.load(index, allow_pickle=False)
+        except (OSError, EOFError, ValueError) as error:
+            raise ValueError(
+                f"{index} cannot be read ({error}); delete it and {self._copy}, and they are made again from {path}"
+            ) from error
         if not self._copy.is_file() or ends.ndim != 1 or not len(ends) or int(ends[-1]) != self._copy.stat().st_size:
             raise ValueError(f"{self._copy} and {index} do not belong together; delete both, and they are made again from {path}")
         self._ends = [0, *ends.tolist()]
@@ -54,12 +59,15 @@ class GzipRecords:
         """Unpack a record.
 
         Raises:
-            ValueError: if it is damaged.
+            ValueError: if it is damaged or gone.
         """
         start, stop = self._ends[index : index + 2]
-        with open(self._copy, "rb") as file:
-            file.seek(start)
-            packed = file.read(stop - start)
+        try:
+            with open(self._copy, "rb") as file:
+                file.seek(start)
+                packed = file.read(stop - start)
+        except OSError as error:
+            raise ValueError(f"{self.name(index)} cannot be read any more ({error}); bring it back") from error
         unpacker = zlib.decompressobj(wbits=31)
         try:
             framed = unpacker.decompress(packed, HEADER.size + MAX_RECORD_BYTES + FOOTER_BYTES)

@@ -55,6 +55,11 @@ class HfDataset(PictureData):
         self._validation_rows: Any = None
         if self.validation_split is not None:
             self._validation_rows = self._columns(splits, self.validation_split, "validation_split")
+            if len(splits) == 1 or self.validation_split == self.split:
+                raise ValueError(
+                    f"dataset.validation_split={self.validation_split!r} is what is trained on; give another, or null to hold "
+                    "dataset.num_held_out of its pictures out"
+                )
 
     def entries(self) -> Sequence[int]:
         """Return the numbers of the rows."""
@@ -109,7 +114,8 @@ class HfDataset(PictureData):
         if cell.get("bytes") is not None or cell.get("path") is None:
             return cell.get("bytes")
         path = Path(os.path.abspath(cell["path"]))
-        if Path(self.root).is_dir() and not path.is_relative_to(os.path.abspath(self.root)):
+        roots = os.path.abspath(self.root), os.path.realpath(self.root)  # of a root that is a link, the library tells where it leads
+        if Path(self.root).is_dir() and not any(path.is_relative_to(root) for root in roots):
             raise ValueError(f"{name} names {path}, outside the data set's folder; store pictures in the data set")
         if not path.is_file() or path.stat().st_size > MAX_BYTES:
             raise ValueError(f"{name} names {path}, which is no file of at most {MAX_BYTES} bytes; bring it back or leave the row out")

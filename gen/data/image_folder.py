@@ -48,7 +48,7 @@ class ImageFolder(PictureData):
         return Picture(
             image,
             label_map=None if mask is None else load_mask_file(mask, image.size),
-            caption=caption.read_text(encoding="utf-8-sig", errors="replace").strip() if caption.exists() else "",
+            caption=caption.read_text(encoding="utf-8-sig", errors="replace").strip() if caption.is_file() else "",
             name=entry.name,
         )
 

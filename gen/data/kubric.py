@@ -143,7 +143,7 @@ def _tracks(path: Path) -> Tracks:
             np.array([instance["quaternions"] for instance in instances], np.float64).reshape(len(instances), length, 4),
             np.array([_category(instance) for instance in instances], np.int64),
         )
-    except (KeyError, TypeError, ValueError) as error:  # not JSON, a key that is missing, lists of other lengths
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(
             f"{path} is not what Kubric's workers write ({reason}); it needs positions and quaternions of each frame, of the camera and of "

@@ -85,18 +85,18 @@ class PascalVoc(PictureData):
         return Picture(image, objects, labels={"voc_class": _majority(objects, classes)}, name=entry)
 
     def _paths(self, entry: str) -> tuple[Path, Path, Path]:
-        root = Path(self.root)
         return (
-            root / "JPEGImages" / f"{entry}.jpg",
-            root / "SegmentationObject" / f"{entry}.png",
-            root / "SegmentationClass" / f"{entry}.png",
+            self.inside("JPEGImages", name=f"{entry}.jpg"),
+            self.inside("SegmentationObject", name=f"{entry}.png"),
+            self.inside("SegmentationClass", name=f"{entry}.png"),
         )
 
     def _names(self, split: str) -> list[str]:
         path = Path(self.root) / "ImageSets" / "Segmentation" / f"{split}.txt"
         if not path.is_file():
             raise ValueError(f"{path} does not exist; dataset.root is the folder of one year, with JPEGImages and ImageSets in it")
-        return [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return list(dict.fromkeys(line.strip() for line in lines if line.strip()))  # a name that is there twice could be held out once
 
 
 def _majority(objects: Int[Tensor, "h w"], classes: Int[Tensor, "h w"]) -> dict[int, int]:

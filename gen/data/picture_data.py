@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import os
 from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from torch import Tensor
 from gen.data.item import Item
 from gen.data.picture import Fit, Frame, Picture
 from gen.data.region_data import RegionData, sample_seed
+from gen.segmentation import GroundTruth
 from image_utils.convert import to_tensor
 
 logger = logging.getLogger(__name__)
@@ -102,6 +104,16 @@ class PictureData(RegionData):
             ValueError: if it cannot be used.
         """
 
+    def inside(self, *folders: str, name: Any) -> Path:
+        """Return the path in folders of the root of a file whose name the data tell.
+
+        Raises:
+            ValueError: if the name is no text, or leads out of those folders.
+        """
+        if not isinstance(name, str) or os.path.isabs(name) or ".." in Path(name).parts:
+            raise ValueError(f"dataset.root={self.root!r}: its files name {name!r}, which is no path inside it; take an unchanged data set")
+        return Path(self.root, *folders, name)
+
     def read(self, entry: Any) -> Picture:
         """Read an entry's picture and all that the data know of it.
 
@@ -154,7 +166,17 @@ class PictureData(RegionData):
 
     def _cut(self, picture: Picture) -> tuple[Tensor, bool]:
         """Return a picture's regions at its own size, and whether they are the data's own."""
-        regions = self.segmenter(to_tensor(picture.image), picture.label_map)
+        if isinstance(self.segmenter, GroundTruth) and picture.label_map is not None:
+            regions = picture.label_map  # without the pixels as floats, which of a large picture take long
+        else:
+            try:
+                regions = self.segmenter(to_tensor(picture.image), picture.label_map)
+            except ValueError as error:
+                raise ValueError(f"{picture.name}: {error}") from error
+        height, width = regions.shape[-2:]
+        if (width, height) != picture.image.size:
+            own_size = f"{picture.image.width}x{picture.image.height}"
+            raise ValueError(f"{picture.name} is {own_size} pixels but its regions are {width}x{height}; make them one size")
         return regions, regions is picture.label_map
 
     def _segmented(self, item: Item) -> Item:
@@ -172,7 +194,7 @@ class PictureData(RegionData):
         for entry in entries:
             try:
                 self.check(entry)
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 if self.on_bad_file == "raise":
                     raise ValueError(f"{error}; or leave bad files out with dataset.on_bad_file=skip") from error
                 logger.warning("skipped: %s", error)
@@ -187,9 +209,9 @@ class PictureData(RegionData):
         for offset in range(len(entries)):
             try:
                 return self.read(entries[(index + offset) % len(entries)])
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 if self.on_bad_file == "raise":
-                    raise
+                    raise ValueError(f"{error}; or leave bad files out with dataset.on_bad_file=skip") from error
                 logger.warning("skipped, the next picture takes its place: %s", error)
         raise ValueError(f"none of the {len(entries)} pictures in {self.root} can be read; the warnings above name each")
 

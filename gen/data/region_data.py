@@ -155,7 +155,6 @@ class RegionData:
         source_regions = planes_to_regions(source_planes[0], self.num_regions, _only(source_planes[1]))
         target_regions = planes_to_regions(target_planes[0], self.num_regions, _only(target_planes[1]))
         pose = self._with_depth_and_yaw(RegionPose.from_regions(target_regions, flip, angle), items, after, source, seeds)
-        cameras = [item.camera for item in items]
         periods = [torch.stack([_known(item.rotation_period, (self.num_regions,), -1) for item in side]) for side in (items, after)]
         return RegionBatch(
             source=self._view(source_pixels, source_regions, RegionPose.from_regions(source_regions), items, source),
@@ -167,7 +166,7 @@ class RegionData:
             captions=tuple(item.caption for item in after),
             labels=self._labels(items),
             control=self._control(target_pixels, target_regions.label_map(), after, target),
-            camera=None if all(camera is None for camera in cameras) else seen_camera(_stack_cameras(cameras), source, target),
+            camera=None if all(item.camera is None for item in items) else seen_camera(_stack_cameras(items), source, target),
             padding=_only(target_planes[1]),
         )
 
@@ -308,9 +307,10 @@ def _pose_generator(seed: int) -> random.Random:
     return random.Random(f"pose {seed}")
 
 
-def _stack_cameras(cameras: list[Tensor | None]) -> Float[Tensor, "b 12"]:
-    """Stack relative cameras; an item without one (an extra validation picture) is its own target, seen by one camera."""
-    return torch.stack([torch.eye(3, 4).flatten() if camera is None else camera for camera in cameras])
+def _stack_cameras(items: list[Item]) -> Float[Tensor, "b 12"]:
+    """Stack relative cameras; an item without one is its own target, seen by one camera, or else a pair of unknown cameras."""
+    same, unknown = torch.eye(3, 4).flatten(), torch.full((12,), torch.nan)
+    return torch.stack([(same if item.target is None else unknown) if item.camera is None else item.camera for item in items])
 
 
 @contextmanager

@@ -46,8 +46,11 @@ class TFRecords:
             ValueError: if the record is damaged or gone.
         """
         path, offset, length = self._places[index]
-        with open(path, "rb") as file:
-            mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        try:
+            with open(path, "rb") as file:
+                mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        except (OSError, ValueError) as error:  # of an empty file, ValueError
+            raise ValueError(f"{self.name(index)} cannot be read any more ({error}); bring it back") from error
         record, footer = mapped[offset : offset + length], mapped[offset + length : offset + length + FOOTER_BYTES]
         if index not in self._checked:
             if len(footer) < FOOTER_BYTES or masked_crc32c(record) != int.from_bytes(footer, "little"):

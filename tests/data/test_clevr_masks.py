@@ -173,6 +173,12 @@ class TestGzipRecords:
         np.save(index, np.zeros((2, 2)))
         with pytest.raises(ValueError, match=r"do not belong together; delete both"):
             GzipRecords(path)
+        index.write_bytes(b"")
+        with pytest.raises(ValueError, match=r"a\.by_record\.npy cannot be read .*; delete it and .*a\.by_record\.tfrecords"):
+            GzipRecords(path)
+        copy.unlink()
+        with pytest.raises(ValueError, match=r"record 1 of .* cannot be read any more .*; bring it back"):
+            records[1]
 
     def test_a_member_that_unpacks_to_more_than_its_record_is_refused(self, path):
         GzipRecords(path)

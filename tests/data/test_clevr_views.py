@@ -168,6 +168,16 @@ def test_what_is_missing_or_damaged_is_named(copy, tmp_path):
     path.write_text(json.dumps(scene | {"camera": {"location": scene["camera"]["location"][:2]}}))
     with pytest.raises(ValueError, match=r"CLEVR_new_000000.json is not what multi-view CLEVR has \(IndexError"):
         views(copy).pictures()[3]
+    for text in ("{", "[" * 100_000, json.dumps(scene | {"camera": {"location": [[float("nan"), 1, 2]] * 10}})):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"CLEVR_new_000000.json is not what multi-view CLEVR has"):
+            views(copy).pictures()[3]
+
+
+def test_views_of_a_scene_whose_name_begins_like_anothers_are_not_counted(copy):
+    for folder, suffix in (("scenes", ".json"), ("images", "_00.png"), ("masks", "_00.npy")):
+        shutil.copyfile(copy / folder / f"CLEVR_new_000000{suffix}", copy / folder / f"CLEVR_new_000000_b{suffix}")
+    assert [length for _, length in views(copy).clips()] == [10, 1]
 
 
 def test_one_training_step_by_name(root):

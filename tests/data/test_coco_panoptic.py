@@ -169,6 +169,16 @@ class TestBadInput:
         with pytest.raises(ValueError, match=r"panoptic_train2017\.json is damaged or not in COCO's format"):
             coco(root)
 
+    @pytest.mark.parametrize("name", ["../val2017/000000000139.jpg", "/000000000139.jpg", 3])
+    @pytest.mark.parametrize("kind", ["images", "annotations"])
+    def test_a_name_that_is_no_path_in_the_data_set_is_refused(self, root, name, kind):
+        path = root / "annotations" / "panoptic_train2017.json"
+        found = json.loads(path.read_text())
+        found[kind][0]["file_name"] = name
+        path.write_text(json.dumps(found))
+        with pytest.raises(ValueError, match=rf"dataset\.root='.*': its files name {name!r}, which is no path inside it"):
+            coco(root)
+
     def test_damaged_captions_are_named(self, root):
         (root / "annotations" / "captions_train2017.json").write_text("[]")
         with pytest.raises(ValueError, match=r"captions_train2017\.json is damaged"):

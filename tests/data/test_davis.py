@@ -93,6 +93,29 @@ def test_the_official_validation_videos_are_held_out(root):
     assert len(data._training) + len(data._held_out) == 7
 
 
+def test_the_order_of_all_frames_does_not_follow_from_what_is_held_out(root):
+    """Shards of an offline pass are made by that order."""
+    (root / "ImageSets" / "2017" / "val.txt").unlink()
+    (root / "ImageSets" / "2017" / "train.txt").write_text("bear\ncamel\ndog-agility\n")
+    orders = []
+    for count in (0, 1, 2):
+        pictures = davis(root, num_held_out=count).pictures()
+        orders.append([pictures[index].name for index in range(len(pictures))])
+    assert orders[0] == orders[1] == orders[2] == sorted(orders[0])
+
+
+def test_no_video_is_both_trained_on_and_held_out(root):
+    sets = root / "ImageSets" / "2017"
+    (sets / "val.txt").write_text("dog-agility\ncamel\n")
+    with pytest.raises(ValueError, match=r"ImageSets/2017: train\.txt and val\.txt share 1 videos, camel for one"):
+        davis(root)
+    (sets / "val.txt").unlink()
+    (sets / "train.txt").write_text("bear\nbear\ncamel\n")
+    data = davis(root, num_held_out=1)
+    assert {entry.clip for entry in data._training} & {entry.clip for entry in data._held_out} == set()
+    assert len(data.pictures()) == 7
+
+
 def test_frames_need_not_be_numbered_without_gaps(root):
     for kind, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
         (root / kind / "480p" / "bear" / f"00001.{suffix}").unlink()
@@ -111,6 +134,9 @@ def test_what_is_missing_or_does_not_fit_is_named(root):
     assert len(davis(root, on_bad_file="skip")) == 6
     (root / "ImageSets" / "2017" / "train.txt").write_text("bear\nunicorn\n")
     with pytest.raises(ValueError, match=r"480p/unicorn holds no frame, but ImageSets/2017 lists it"):
+        davis(root)
+    (root / "ImageSets" / "2017" / "train.txt").write_text("../../../bear\n")
+    with pytest.raises(ValueError, match=r"its files name '\.\./\.\./\.\./bear', which is no path inside it"):
         davis(root)
     (root / "ImageSets" / "2017" / "train.txt").unlink()
     with pytest.raises(ValueError, match=r"lists no video in ImageSets/2017/train.txt; give the folder DAVIS"):

@@ -110,6 +110,20 @@ class TestBadInput:
         with pytest.raises(ValueError, match=r"prompt\.json, line 1, has .* that is not a text"):
             fill50k(root)
 
+    def test_a_path_out_of_the_root_is_refused(self, root):
+        io.save_image(Image.new("RGB", (64, 64)), root.parent / "secret.png")
+        text = (root / "prompt.json").read_text()
+        for path in ("../secret.png", str(root.parent / "secret.png")):
+            (root / "prompt.json").write_text(text.replace("target/1.png", path))
+            with pytest.raises(ValueError, match=r"its files name '.*secret\.png', which is no path inside it"):
+                fill50k(root)
+            assert len(fill50k(root, on_bad_file="skip")) == 2
+
+    def test_a_byte_order_mark_and_foreign_bytes_do_no_harm(self, root):
+        path = root / "prompt.json"
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"red circle", b"red\xff circle"))
+        assert [entry.prompt[:4] for entry in fill50k(root).entries()] == ["pale", "ligh", "red\ufffd"]
+
     def test_a_condition_of_another_size_is_named(self, root):
         io.save_image(Image.new("RGB", (32, 64)), root / "source" / "0.png")
         with pytest.raises(ValueError, match=r"source/0\.png is 32x64 pixels but target/0\.png is 64x64"):

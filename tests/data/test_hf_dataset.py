@@ -176,12 +176,19 @@ class TestBadInput:
             ({"mask_column": "segmentation"}, r"dataset\.mask_column='segmentation' is no column"),
             ({"split": "val"}, r"dataset\.split='val' is no split of .*; it has train, test"),
             ({"validation_split": "val"}, r"dataset\.validation_split='val' is no split"),
+            ({"validation_split": "train"}, r"dataset\.validation_split='train' is what is trained on; give another, or null"),
         ],
     )
     def test_columns_and_splits_are_looked_for_at_the_start(self, tmp_path, settings, message):
         saved(tmp_path / "set")
         with pytest.raises(ValueError, match=message):
             hf_dataset(tmp_path / "set", **settings)
+
+    def test_a_single_split_is_not_also_held_out(self, tmp_path):
+        (tmp_path / "set").mkdir()
+        datasets.Dataset.from_dict({"image": [picture(1)] * 2}).to_parquet(tmp_path / "set" / "test.parquet")
+        with pytest.raises(ValueError, match=r"dataset\.validation_split='test' is what is trained on"):
+            hf_dataset(tmp_path / "set", validation_split="test")
 
     def test_what_is_no_data_set_is_refused(self, tmp_path):
         (tmp_path / "empty").mkdir()
@@ -230,6 +237,11 @@ class TestBadInput:
         (tmp_path / "set" / "train" / "1.png").unlink()
         with pytest.raises(ValueError, match=r"set/train/1 names .*1\.png, which is no file"):
             data.items([0, 1, 2, 3, 4])
+
+    def test_a_root_that_is_a_link(self, tmp_path):
+        image_folder(tmp_path / "set")
+        (tmp_path / "link").symlink_to(tmp_path / "set", target_is_directory=True)
+        assert len(hf_dataset(tmp_path / "link").items([0, 1, 2, 3, 4])) == 5
 
     def test_columns_without_pictures_and_masks_of_another_size(self, tmp_path):
         saved(tmp_path / "set")

@@ -218,6 +218,9 @@ def test_damaged_scenes_are_named_and_can_be_skipped(tmp_path):
         data = kubric(tmp_path, on_bad_file="skip", pair_probability=0.0)
         with pytest.raises(ValueError, match=message):
             data.pictures()[5]
+    path.write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"s1/metadata.json is not what Kubric's workers write"):
+        data.pictures()[5]
     path.write_text(json.dumps(sound | {"instances": []}))
     assert kubric(tmp_path, on_bad_file="skip").pictures()[5].rotations == {}, "ids that the metadata do not tell are plain regions"
     (tmp_path / "s1" / "rgba_00004.png").write_bytes((tmp_path / "s1" / "rgba_00000.png").read_bytes())

@@ -101,6 +101,14 @@ class TestBadInput:
         with pytest.raises(ValueError, match=r"Segmentation/train\.txt does not exist; dataset\.root is the folder of one year"):
             voc(root.parent)
 
+    def test_names_out_of_the_root_are_refused_and_double_ones_taken_once(self, root):
+        path = root / "ImageSets" / "Segmentation" / "train.txt"
+        path.write_text("2007_000032\n2007_000032\n2007_000039\n")
+        assert len(voc(root)) == 2
+        path.write_text("../../2007_000032\n")
+        with pytest.raises(ValueError, match=r"its files name '\.\./\.\./2007_000032\.jpg', which is no path inside it"):
+            voc(root)
+
     def test_masks_that_lost_their_palette_are_named(self, root):
         path = root / "SegmentationClass" / "2007_000032.png"
         Image.open(path).convert("RGB").save(path)

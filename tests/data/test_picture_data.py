@@ -167,6 +167,14 @@ def test_pictures_kept_in_memory_are_cut_once(tmp_path):
     assert len(calls) == 4, "0, 1, 2, and 0 again, which 2 had pushed out"
 
 
+def test_pictures_in_memory_are_told_apart_from_held_out_ones(tmp_path):
+    pictures = tuple(Picture(coded(wide()), wide(), caption=str(number)) for number in range(5))
+    data = replace(stripes(tmp_path, *pictures, keep_in_memory=8), num_held_out=2)
+    captions = [item.caption for item in (*data.items([0, 1, 2]), *data.validation_items(2)) * 2]
+    assert len(set(captions[:5])) == 5
+    assert captions[:5] == captions[5:]
+
+
 def test_all_pictures_are_there_for_a_pass_over_the_data_set(tmp_path):
     data = stripes(tmp_path, Picture(coded(wide()), wide(), name="a"), None, Picture(coded(wide()), wide(), name="c"), on_bad_file="skip")
     names = [data.pictures()[index].name for index in (0, 2)]
@@ -193,3 +201,25 @@ def test_padded_pixels_are_the_border_repeated(tmp_path):
     item = stripes(tmp_path, Picture(coded(wide()), wide()), fit="pad").items([0])[0]
     assert torch.equal(item.pixel_values[:, 16:], item.pixel_values[:, 15:16].expand(-1, 16, -1))
     assert convert.to_pil(item.pixel_values).size == (32, 32)
+
+
+def test_regions_of_another_size_and_pictures_that_cannot_be_cut_are_named(tmp_path):
+    picture = Picture(coded(wide()), wide()[:20], name="a.png")
+    with pytest.raises(ValueError, match=r"a\.png is 80x40 pixels but its regions are 80x20; make them one size"):
+        stripes(tmp_path, picture).items([0])
+    with pytest.raises(ValueError, match=r"a\.png: a picture came without a label map"):
+        stripes(tmp_path, replace(picture, label_map=None)).items([0])
+
+
+def test_a_file_that_the_system_does_not_give_is_as_bad_as_a_damaged_one(tmp_path):
+    @dataclass(kw_only=True)
+    class Unreadable(Stripes):
+        def read(self, entry):
+            if self.known[entry] is None:
+                raise PermissionError(13, "Permission denied", "b.txt")
+            return self.known[entry]
+
+    arguments = {"root": str(tmp_path), "known": (Picture(coded(wide()), wide()), None), "num_held_out": 0, "resolution": 32}
+    assert len(Unreadable(**arguments, on_bad_file="skip").items([0, 1])) == 2
+    with pytest.raises(ValueError, match=r"Permission denied: 'b\.txt'; or leave bad files out with dataset\.on_bad_file=skip"):
+        Unreadable(**arguments).items([1])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
 from PIL import Image
 
+from gen.data.augment import ViewTransform
 from gen.data.scenes import Scenes
 from image_utils import io
 
@@ -84,3 +86,13 @@ def test_labels_are_kept_beside_pictures_that_have_none(tmp_path):
 def test_a_missing_validation_image_is_refused_before_training():
     with pytest.raises(ValueError, match="nowhere.png"):
         scenes(validation_image=["nowhere.png"])
+
+
+def test_the_cameras_of_a_pair_that_tells_none_are_unknown_beside_pairs_that_do():
+    data = scenes(twin_probability=0.0, view_probability=1.0)
+    told, pair = data.items([0, 1])
+    items = [told, replace(pair, camera=None), replace(pair, camera=None, target=None)]
+    camera = data.collate(items, [ViewTransform()] * 3, [ViewTransform()] * 3, [0, 1, 2]).camera
+    assert torch.equal(camera[0], told.camera)
+    assert camera[1].isnan().all()
+    assert torch.equal(camera[2], torch.eye(3, 4).flatten()), "a single picture is its own target"

@@ -76,6 +76,10 @@ class TestRecords:
         os.truncate(path, 25)
         with pytest.raises(ValueError, match=r"is damaged: its checksum"):
             records[1]
+        for change in (path.unlink, path.touch):
+            change()
+            with pytest.raises(ValueError, match=r"the record at byte 12 of .*a cannot be read any more .*; bring it back"):
+                records[0]
 
 
 class TestExample:

@@ -62,6 +62,9 @@ def test_no_loss_counts_padding(model, batch):
         height = output.shape[-2] * 12 // 32
         assert output.grad[:, :, -height:].abs().max() == 0
         assert (output.grad[:, :, :-height].flatten(2).abs().amax((1, 2)) > 0).all()
+    model.conditioning_dropout = 0.0
+    everywhere, shown = (model(replace(batch, padding=given)).terms["attention_region"] for given in (None, padding))
+    assert not torch.equal(everywhere, shown), "no gradient tells which places of the attention count"
 
 
 def test_the_decoder_is_told_the_targets_pose(model, batch):

@@ -126,6 +126,17 @@ def test_the_draft_is_learned_before_the_decoder_paints(batch):
     assert "masked_diffusion" in untrained(batch, 2).terms
 
 
+def test_the_drafts_loss_counts_no_padding(batch):
+    built = model(loss_weights=LossWeights(draft=1.0), conditioning_dropout=0.0)
+    padding = torch.zeros_like(batch.changed)
+    padding[:, -12:] = True
+    pixels = torch.where(padding[:, None], -batch.target.pixel_values, batch.target.pixel_values)
+    other = replace(batch, target=replace(batch.target, pixel_values=pixels))
+    terms = [built(replace(one, padding=padding)).terms["draft"] for one in (batch, other)]
+    assert torch.equal(*terms)
+    assert not torch.equal(built(batch).terms["draft"], built(other).terms["draft"])
+
+
 def test_a_batch_that_is_told_of_no_region_trains(batch):
     for changes in ({"conditioning_dropout": 1.0}, {}):
         built = model(loss_weights=LossWeights(draft=1.0), **changes)
