@@ -25,7 +25,7 @@ from gen.segmentation.mask_cache import MaskRow, claim_folder, is_whole, setting
 from gen.segmentation.picture_key import picture_key
 from image_utils.convert import to_pil, to_tensor
 from image_utils.draw import overlay_regions
-from image_utils.geometry import fitted_size, resize_image
+from image_utils.geometry import fitted_size, resize_image, resize_label_map
 from image_utils.grid import image_grid
 from image_utils.io import save_image
 
@@ -254,7 +254,9 @@ def _contact_sheet(entries: _Entries, out: Path, spans: list[range], share: Shar
 
 
 def _cell(pixel_values: Float[Tensor, "3 h w"], regions: Int[Tensor, "h w"] | Bool[Tensor, "n h w"]) -> Image.Image:
-    """Draw a picture small, with its regions."""
-    longer = max(pixel_values.shape[1:])
-    shown = overlay_regions(to_pil(pixel_values), regions, scale=max(1, _SHEET_SIDE // longer))
-    return resize_image(shown, fitted_size(*shown.size, _SHEET_SIDE)) if max(shown.size) > _SHEET_SIDE else shown
+    """Draw a picture small, with its regions: drawn first and made small then, those of a photograph would take a minute."""
+    image = to_pil(pixel_values)
+    if max(image.size) > _SHEET_SIDE:
+        size = fitted_size(*image.size, _SHEET_SIDE)
+        image, regions = resize_image(image, size), resize_label_map(regions, size)
+    return overlay_regions(image, regions, scale=_SHEET_SIDE // max(image.size))
