@@ -114,7 +114,8 @@ def segment_data_set(data: RegionData, out: Path, shard_size: int = 1000, share:
     if shard_size < 1:
         raise ValueError(f"shard_size={shard_size} is too small; it must be at least 1")
     share, entries = share or Share(), _Entries(data)
-    claim_folder(out, {"segmenter": settings_of(data.segmenter), "data": _identity(data, len(entries)), "shard_size": shard_size})
+    settings = {"segmenter": settings_of(data.segmenter), "data": _identity(data, len(entries)), "shard_size": shard_size}
+    claim_folder(out, settings)
     try:
         lock = hold(out / f".share-{share.index}-of-{share.count}.lock")
     except HeldError as error:
@@ -122,7 +123,7 @@ def segment_data_set(data: RegionData, out: Path, shard_size: int = 1000, share:
     with lock:
         numbers = range(share.index, -(-len(entries) // shard_size), share.count)
         spans = {number: range(number * shard_size, min((number + 1) * shard_size, len(entries))) for number in numbers}
-        made, seconds = _make_missing(entries, out, spans, data.num_workers)
+        made, seconds = _make_missing(entries, out, spans, settings)
         pictures, regions, broken = 0, 0, []
         for number in spans:
             summary = shard_summary(out, number)
@@ -132,7 +133,7 @@ def segment_data_set(data: RegionData, out: Path, shard_size: int = 1000, share:
     return Outcome(pictures, regions, broken, made, seconds, sheet)
 
 
-def _make_missing(entries: _Entries, out: Path, spans: dict[int, range], num_workers: int) -> tuple[int, float]:
+def _make_missing(entries: _Entries, out: Path, spans: dict[int, range], settings: dict[str, Any]) -> tuple[int, float]:
     """Make the shards that are not whole, and return how many pictures they have and how many seconds that took."""
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
@@ -141,7 +142,7 @@ def _make_missing(entries: _Entries, out: Path, spans: dict[int, range], num_wor
     total, waiting = sum(map(len, spans.values())), sum(map(len, missing.values()))
     made, begun = 0, time.monotonic()
     with tqdm(total=total, initial=total - waiting, unit="picture", desc=str(out)) as progress, logging_redirect_tqdm():
-        blocks = _in_order(entries, list(missing.values()), num_workers)
+        blocks = _in_order(entries, list(missing.values()))
         for number, span in missing.items():
             rows: list[MaskRow] = []
             for _ in _blocks(span):
@@ -151,16 +152,23 @@ def _make_missing(entries: _Entries, out: Path, spans: dict[int, range], num_wor
                         logger.warning("skipped: %s: %s", row.name, row.error)
                 rows += new
                 progress.update(count)
+            claim_folder(out, settings)  # the first shard decides, should another task have begun with other settings
             write_shard(out, number, rows)
             made += len(rows)
     return made, time.monotonic() - begun
 
 
-def _in_order(entries: _Entries, spans: list[range], num_workers: int) -> Iterator[tuple[int, list[MaskRow]]]:
-    """Yield the rows of each block of entries, in order, whatever loader process made them."""
+def _in_order(entries: _Entries, spans: list[range]) -> Iterator[tuple[int, list[MaskRow]]]:
+    """Yield the rows of each block of entries, in order, whatever loader process made them.
+
+    Raises:
+        ValueError: if a picture could not be cut.
+    """
     blocks = [block for span in spans for block in _blocks(span)]
-    loader: DataLoader = DataLoader(entries, sampler=blocks, batch_size=None, num_workers=num_workers, collate_fn=_as_it_is)
+    loader: DataLoader = DataLoader(entries, sampler=blocks, batch_size=None, num_workers=entries.data.num_workers, collate_fn=_as_it_is)
     for block, rows in zip(blocks, loader, strict=True):
+        if isinstance(rows, ValueError):
+            raise rows
         yield len(block), rows
 
 
@@ -168,7 +176,7 @@ def _blocks(span: range) -> list[range]:
     return [span[start : start + _TOGETHER] for start in range(0, len(span), _TOGETHER)]
 
 
-def _as_it_is(rows: list[MaskRow]) -> list[MaskRow]:
+def _as_it_is(rows: list[MaskRow] | ValueError) -> list[MaskRow] | ValueError:
     return rows
 
 
@@ -182,7 +190,8 @@ class _Entries(Dataset):
     def __len__(self) -> int:
         return len(self.data) + self.data.num_validation if self.pictures is None else len(self.pictures)
 
-    def __getitem__(self, block: range) -> list[MaskRow]:
+    def __getitem__(self, block: range) -> list[MaskRow] | ValueError:
+        """Return the rows of a block, or why a picture could not be cut: raised here, the loader would put a traceback before it."""
         rows = []
         for index, entry in zip(block, self.read(block), strict=True):
             if isinstance(entry, str):
@@ -192,7 +201,7 @@ class _Entries(Dataset):
                 try:
                     regions = self.data.segmenter(pixel_values, own)
                 except ValueError as error:
-                    raise ValueError(f"{name}: {error}") from error
+                    return ValueError(f"{name}: {error}")
                 rows.append(MaskRow.from_regions(picture_key(pixel_values), name, regions))
         return rows
 

@@ -95,17 +95,20 @@ def settings_of(part: Any) -> Any:
 def claim_folder(root: Path, settings: dict[str, Any]) -> None:
     """Write the settings that all shards of a folder share, or see that they are the same.
 
+    Settings that no shard was made with, as a first attempt leaves them that was stopped by a mistake, are replaced.
+
     Raises:
         ArtefactError: if the folder holds masks of other settings, naming what differs, or something else.
     """
     settings = {"format_version": FORMAT_VERSION, **settings}
     if (root / SETTINGS).exists():
         differences = list(_differences(read_settings(root), settings))
-        if differences:
+        if not differences:
+            return
+        if any(root.glob("shard-*")):
             listed = "\n".join(f"  {line}" for line in differences)
             raise ArtefactError(f"{root}: holds masks that were made with other settings; choose another folder, or remove it\n{listed}")
-        return
-    if root.exists() and (not root.is_dir() or any(root.glob("[!.]*"))):
+    elif root.exists() and (not root.is_dir() or any(root.glob("[!.]*"))):
         raise ArtefactError(f"{root}: holds files but no {SETTINGS}, so it is not ours to write in; choose another folder or empty it")
     root.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=root, prefix=f".{SETTINGS}.")  # tasks of an array start at the same moment, with the same text

@@ -86,6 +86,12 @@ def test_mistakes_are_answered_in_a_line(tmp_path, capsys, words, answer):
     assert not (tmp_path / "masks").exists()
 
 
+def test_a_place_that_cannot_be_written_is_named(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert segment.main(["--out", str(tmp_path / "file" / "masks"), *WORDS, "dataset.num_scenes=2"]) == 2
+    assert f"segment: [Errno 20] Not a directory: '{tmp_path}/file/masks'" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_ten_thousand_rendered_pictures_pass_with_bounded_memory(repository, tmp_path):

@@ -153,13 +153,16 @@ def test_settings_name_every_part_and_nothing_else():
 
 def test_a_folder_belongs_to_one_kind_of_settings(tmp_path):
     root = tmp_path / "masks"
-    claim_folder(root, {"segmenter": settings_of(Nested())})
+    claim_folder(root, {"segmenter": settings_of(GroundTruth())})
+    claim_folder(root, {"segmenter": settings_of(Nested())})  # nothing was made with the others
+    write_shard(root, 0, [MaskRow(None, "entry 0", error="cut short")])
     claim_folder(root, {"segmenter": settings_of(Nested())})
     with pytest.raises(
         ArtefactError, match=r"segmenter\.rules\.min_area: 0\.002 there, 0\.01 now\n  segmenter\.sizes: \[1, 2\] there, \[\] now"
     ):
         claim_folder(root, {"segmenter": settings_of(Nested(MaskRules(min_area=0.01), ()))})
-    assert [path.name for path in root.iterdir()] == ["settings.json"]
+    assert sorted(path.name for path in root.iterdir()) == ["settings.json", "shard-000000"]
+    assert read_settings(root)["segmenter"] == settings_of(Nested())
     (tmp_path / "photo.png").touch()
     with pytest.raises(ArtefactError, match="not ours to write in"):
         claim_folder(tmp_path, {})
