@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from image_utils import palette
 from image_utils.draw import HEAT_COLOURS, outline_regions, overlay_boxes, overlay_heat, overlay_regions, pixel_inside
-from image_utils.palette import colour, colours
+from image_utils.palette import colours
 
 LABELS = torch.zeros(20, 30, dtype=torch.int64)
 LABELS[4:12, 3:15] = 1
@@ -45,7 +46,7 @@ def test_objects_with_large_ids_are_shown_at_once():
     """Ids in data sets go up to 2^24 and more; nothing as long as that is made."""
     labels = torch.where(LABELS == 3, 2**40, LABELS)
     shown = overlay_regions(GREY, labels, numbers=False)
-    assert is_colour(shown, colour(2**40))[10, 20:28].all()
+    assert is_colour(shown, palette.colour(2**40))[10, 20:28].all()
     assert np.array_equal((np.asarray(shown) != 100).any(-1), (LABELS > 0).numpy())
 
 
