@@ -20,8 +20,7 @@ from gen.data.picture import Picture
 from gen.data.picture_data import PictureData
 from gen.data.region_data import RegionData
 from gen.run_files import HeldError, hold
-from gen.segmentation.cached import Cached
-from gen.segmentation.mask_cache import MaskRow, claim_folder, is_whole, settings_of, shard_summary, write_shard
+from gen.segmentation.mask_cache import MaskIndex, MaskRow, claim_folder, is_whole, settings_of, shard_folder, shard_summary, write_shard
 from gen.segmentation.picture_key import picture_key
 from image_utils.convert import to_pil, to_tensor
 from image_utils.draw import overlay_regions
@@ -129,7 +128,7 @@ def segment_data_set(data: RegionData, out: Path, shard_size: int = 1000, share:
             summary = shard_summary(out, number)
             pictures, regions = pictures + len(summary), regions + sum(count for _, count, _ in summary)
             broken += [f"{name}: {error}" for name, _, error in summary if error]
-        sheet = _contact_sheet(entries, out, list(spans.values()), share)
+        sheet = _contact_sheet(entries, out, spans, share)
     return Outcome(pictures, regions, broken, made, seconds, sheet)
 
 
@@ -242,18 +241,28 @@ def _identity(data: RegionData, entries: int) -> dict[str, Any]:
     return {name: value for name, value in settings_of(data).items() if name in counts or name not in shared} | {"entries": entries}
 
 
-def _contact_sheet(entries: _Entries, out: Path, spans: list[range], share: Share) -> Path | None:
-    """Draw some pictures of the share, evenly spread, with the regions that are on disk."""
-    total = sum(map(len, spans))
+def _contact_sheet(entries: _Entries, out: Path, spans: dict[int, range], share: Share) -> Path | None:
+    """Draw some pictures of the share, evenly spread, with the regions that are on disk; other tasks may still write their shards.
+
+    Raises:
+        ValueError: if a picture is not the one that was cut.
+    """
+    if not spans:
+        return None
+    total, shards = sum(map(len, spans.values())), list(spans)
     count = min(_SHEET_COLUMNS * _SHEET_ROWS, total)
-    on_disk, cells = Cached(str(out)), []
-    for position in (number * total // count for number in range(count)):
-        shard, place = divmod(position, len(spans[0]))  # all but the last are equally long
-        number = spans[shard][place]
+    index, cells = MaskIndex(out, shards), []
+    for position in (step * total // count for step in range(count)):
+        shard, place = divmod(position, len(spans[shards[0]]))  # all but the last are equally long
+        number = spans[shards[shard]][place]
         entry = entries.read(range(number, number + 1))[0]
-        if not isinstance(entry, str):
-            _, pixel_values, _ = entry[0]
-            cells.append(_cell(pixel_values, on_disk(pixel_values)))
+        if isinstance(entry, str):
+            continue
+        name, pixel_values, _ = entry[0]
+        row = index.find(picture_key(pixel_values))
+        if row is None:
+            raise ValueError(f"{name}: has changed since its masks were made; remove {shard_folder(out, shards[shard])} and run again")
+        cells.append(_cell(pixel_values, row.regions()))
     if not cells:
         return None
     name = "contact_sheet" if share.count == 1 else f"contact_sheet-{share.index}-of-{share.count}"

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
@@ -194,17 +194,18 @@ def shard_summary(root: Path, number: int) -> list[tuple[str, int, str]]:
 class MaskIndex:
     """Where each picture's row lies: sorted keys of 16 bytes and places of 8, whatever the masks weigh; rows are read when asked for."""
 
-    def __init__(self, root: Path) -> None:
-        """Read the keys of all shards.
+    def __init__(self, root: Path, numbers: Iterable[int] | None = None) -> None:
+        """Read the keys of the shards.
 
         Args:
             root: the folder of the shards.
+            numbers: of those to look into; None looks into all.
 
         Raises:
             ArtefactError: if there is none, or one is damaged.
         """
         read_settings(root)
-        self._shards = sorted(root.glob("shard-*"))
+        self._shards = sorted(root.glob("shard-*")) if numbers is None else [shard_folder(root, number) for number in numbers]
         if not self._shards:
             raise ArtefactError(f"{root}: holds no shard yet; run scripts/segment.py until its end")
         keys, places = zip(*map(_keys, self._shards, range(len(self._shards))), strict=True)

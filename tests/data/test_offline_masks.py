@@ -128,6 +128,21 @@ def test_shares_and_loader_processes_and_interruptions_change_no_byte(tmp_path):
     assert segment_data_set(rendered(38), resumed, shard_size=6).made == 0
 
 
+def test_a_damaged_shard_of_another_share_does_not_stop_this_one(tmp_path):
+    segment_data_set(rendered(6), tmp_path, 4)
+    (tmp_path / "shard-000001" / "masks.parquet").write_bytes(b"cut short")
+    assert segment_data_set(rendered(6), tmp_path, 4, Share(0, 2)).made == 0
+    assert segment_data_set(rendered(6), tmp_path, 4, Share(1, 2)).made == 4
+
+
+def test_a_picture_that_was_replaced_since_is_named(folder, tmp_path):
+    data = ImageFolder(root=str(folder), segmenter=Classical(), num_held_out=0, on_bad_file="skip")
+    segment_data_set(data, tmp_path / "masks", 4)
+    io.save_image(io.load_image(folder / "coffee.png").rotate(180), folder / "rocket.png")
+    with pytest.raises(ValueError, match=r"rocket\.png: has changed since .* remove .*shard-000001 and run again"):
+        segment_data_set(data, tmp_path / "masks", 4)
+
+
 def test_what_differs_from_the_masks_that_are_there_is_said(tmp_path):
     segment_data_set(rendered(4), tmp_path)
     segment_data_set(rendered(4, train_batch_size=3, num_workers=1), tmp_path)  # how batches are made changes no mask
