@@ -184,7 +184,9 @@ def test_cached_gives_the_regions_of_the_segmenter_that_made_them(tmp_path, phot
 def test_a_picture_that_is_not_cached_is_refused_or_left_to_the_fallback(tmp_path, photographs):
     picture = to_tensor(photographs["rocket"].resize((48, 36)))
     put(tmp_path, MaskRow.from_regions(KEY, "a", torch.ones(2, 2).long()))
-    with pytest.raises(ValueError, match=rf"48x36 pixels \(key {picture_key(picture)}\) is not among the 1 of .*scripts/segment.py --out"):
+    with pytest.raises(
+        ValueError, match=rf"48x36 pixels \(key {picture_key(picture)}\) is not among the 1 of .*scripts/segment.py --out NEW"
+    ):
         Cached(str(tmp_path))(picture)
     own = torch.ones(36, 48).long()
     assert torch.equal(Cached(str(tmp_path), fallback=GroundTruth())(picture, own), own)
