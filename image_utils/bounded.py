@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import warnings
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ MAX_PIXELS = 64_000_000
 
 # A progressive JPEG has about ten scans. Each passes over all pixels and may take a dozen bytes: a small file could decode for days.
 MAX_SCANS = 100
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")  # of those that a length follows, and the end
 
 # Only plain raster decoders: Pillow's EPS reader, for one, would start a PostScript interpreter on the user's file.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
@@ -135,12 +137,18 @@ def _whole(file: BufferedReader | BytesIO, path: str | Path, max_bytes: int) -> 
     content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
         raise _too_many_bytes(path, "too many", max_bytes)
-    scans = content.count(b"\xff\xda") if content.startswith(b"\xff\xd8") else 0
-    if scans > MAX_SCANS:
-        raise RefusedPictureError(
-            f"image {shown(path)} has {scans} scans, more than the bound of {MAX_SCANS}; save it anew as a plain JPEG"
-        )
+    if content.startswith(b"\xff\xd8") and _too_many_scans(content):
+        raise RefusedPictureError(f"image {shown(path)} has more scans than the bound of {MAX_SCANS}; save it anew as a plain JPEG")
     return content
+
+
+def _too_many_scans(content: bytes) -> bool:
+    """Walk from marker to marker of a JPEG as its decoder does: thumbnails inside, and the video that telephones append, do not count."""
+    scans, found = 0, _JPEG_MARKER.search(content, 2)
+    while found is not None and found[1] != b"\xd9" and scans <= MAX_SCANS:
+        scans += found[1] == b"\xda"
+        found = _JPEG_MARKER.search(content, found.end() + int.from_bytes(content[found.end() : found.end() + 2]))
+    return scans > MAX_SCANS
 
 
 def _too_many_bytes(path: str | Path, count: str, max_bytes: int) -> RefusedPictureError:

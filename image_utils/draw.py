@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float, Int
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from image_utils import palette
 from image_utils.convert import check_range
-from image_utils.palette import colours
 
 TINT = 0.45
 HEAT = 0.6
@@ -69,7 +69,7 @@ def overlay_boxes(
     shown = image.convert("RGB").resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
     pen, thickness = ImageDraw.Draw(shown), _thickness(shown.size)
     font = ImageFont.load_default(size=_font_size(shown.size))
-    for index, (box, colour) in enumerate(zip(boxes.tolist(), colours(len(boxes)), strict=True)):
+    for index, (box, colour) in enumerate(zip(boxes.tolist(), palette.colours(len(boxes)), strict=True)):
         left, top, right, bottom = (round(edge * scale) for edge in box)
         if not (left < right and top < bottom):
             raise ValueError(f"box {index} is {tuple(box)}, which ends before it begins; give (left, top, right, bottom)")
@@ -125,10 +125,9 @@ def _show_regions(
         raise ValueError(f"regions are {width}x{height} pixels but the picture is {image.width}x{image.height}; resize one of them")
     shown = image.convert("RGB").resize((width * scale, height * scale), Image.Resampling.NEAREST)
     masks = {number: np.kron(mask, np.ones((scale, scale), dtype=bool)) for number, mask in masks.items()}
-    tints = colours(max(masks, default=0) + 1)
     pixels = np.asarray(shown, dtype=np.float32).copy()
     for number, mask in masks.items():
-        colour = np.array(tints[number], dtype=np.float32)
+        colour = np.array(palette.colour(number), dtype=np.float32)
         pixels[mask] = (1 - tint) * pixels[mask] + tint * colour
         pixels[_outline(mask, _thickness(shown.size))] = colour
     shown = Image.fromarray(pixels.round().astype(np.uint8))

@@ -33,8 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
         edits = []
         for number in range(len(pictures)):
             picture = pictures[number]
-            label_map = segment(to_tensor(picture.image), picture.label_map)
-            edits.append(edit_photo(pipeline, Path(picture.name).stem, picture.image, label_map))
+            regions = segment(to_tensor(picture.image), picture.label_map)
+            edits.append(edit_photo(pipeline, Path(picture.name).stem, picture.image, regions))
     except ValueError as error:
         print(f"edit_photos: {error}", file=sys.stderr)
         return 2
@@ -44,7 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
     values = {
         edit.name: {"region": edit.region, "psnr": edit.psnr, "outside": [edit.moved_outside, edit.removed_outside]} for edit in edits
     }
-    facts = {"pipeline": options.pipeline.parent.name, "command": "scripts/demo_photos"}
+    facts = {
+        "pipeline": options.pipeline.parent.name,
+        "command": f"python scripts/edit_photos.py --root {options.root} --pipeline {options.pipeline}",
+    }
     write_table(options.out, "photos", values, table, facts | circumstances("cpu"))
     return 0
 

@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
             config.dataset.on_bad_file = "skip"  # the pass names and counts them
         data = instantiate(config.dataset, _target_wrapper_=checked)
         print(segment_data_set(data, options.out, options.shard_size, share))
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
         print(f"segment: {explain(error, words) or error}", file=sys.stderr)
         return 2
     return 0

@@ -20,12 +20,11 @@ from gen.data.picture import Picture
 from gen.data.picture_data import PictureData
 from gen.data.region_data import RegionData
 from gen.run_files import HeldError, hold
-from gen.segmentation.cached import Cached
-from gen.segmentation.mask_cache import MaskRow, claim_folder, is_whole, settings_of, shard_summary, write_shard
+from gen.segmentation.mask_cache import MaskIndex, MaskRow, claim_folder, is_whole, settings_of, shard_folder, shard_summary, write_shard
 from gen.segmentation.picture_key import picture_key
 from image_utils.convert import to_pil, to_tensor
 from image_utils.draw import overlay_regions
-from image_utils.geometry import fitted_size, resize_image
+from image_utils.geometry import fitted_size, resize_image, resize_label_map
 from image_utils.grid import image_grid
 from image_utils.io import save_image
 
@@ -114,7 +113,8 @@ def segment_data_set(data: RegionData, out: Path, shard_size: int = 1000, share:
     if shard_size < 1:
         raise ValueError(f"shard_size={shard_size} is too small; it must be at least 1")
     share, entries = share or Share(), _Entries(data)
-    claim_folder(out, {"segmenter": settings_of(data.segmenter), "data": _identity(data, len(entries)), "shard_size": shard_size})
+    settings = {"segmenter": settings_of(data.segmenter), "data": _identity(data, len(entries)), "shard_size": shard_size}
+    claim_folder(out, settings)
     try:
         lock = hold(out / f".share-{share.index}-of-{share.count}.lock")
     except HeldError as error:
@@ -122,17 +122,17 @@ def segment_data_set(data: RegionData, out: Path, shard_size: int = 1000, share:
     with lock:
         numbers = range(share.index, -(-len(entries) // shard_size), share.count)
         spans = {number: range(number * shard_size, min((number + 1) * shard_size, len(entries))) for number in numbers}
-        made, seconds = _make_missing(entries, out, spans, data.num_workers)
+        made, seconds = _make_missing(entries, out, spans, settings)
         pictures, regions, broken = 0, 0, []
         for number in spans:
             summary = shard_summary(out, number)
             pictures, regions = pictures + len(summary), regions + sum(count for _, count, _ in summary)
             broken += [f"{name}: {error}" for name, _, error in summary if error]
-        sheet = _contact_sheet(entries, out, list(spans.values()), share)
+        sheet = _contact_sheet(entries, out, spans, share)
     return Outcome(pictures, regions, broken, made, seconds, sheet)
 
 
-def _make_missing(entries: _Entries, out: Path, spans: dict[int, range], num_workers: int) -> tuple[int, float]:
+def _make_missing(entries: _Entries, out: Path, spans: dict[int, range], settings: dict[str, Any]) -> tuple[int, float]:
     """Make the shards that are not whole, and return how many pictures they have and how many seconds that took."""
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
@@ -141,7 +141,7 @@ def _make_missing(entries: _Entries, out: Path, spans: dict[int, range], num_wor
     total, waiting = sum(map(len, spans.values())), sum(map(len, missing.values()))
     made, begun = 0, time.monotonic()
     with tqdm(total=total, initial=total - waiting, unit="picture", desc=str(out)) as progress, logging_redirect_tqdm():
-        blocks = _in_order(entries, list(missing.values()), num_workers)
+        blocks = _in_order(entries, list(missing.values()))
         for number, span in missing.items():
             rows: list[MaskRow] = []
             for _ in _blocks(span):
@@ -151,16 +151,23 @@ def _make_missing(entries: _Entries, out: Path, spans: dict[int, range], num_wor
                         logger.warning("skipped: %s: %s", row.name, row.error)
                 rows += new
                 progress.update(count)
+            claim_folder(out, settings)  # the first shard decides, should another task have begun with other settings
             write_shard(out, number, rows)
             made += len(rows)
     return made, time.monotonic() - begun
 
 
-def _in_order(entries: _Entries, spans: list[range], num_workers: int) -> Iterator[tuple[int, list[MaskRow]]]:
-    """Yield the rows of each block of entries, in order, whatever loader process made them."""
+def _in_order(entries: _Entries, spans: list[range]) -> Iterator[tuple[int, list[MaskRow]]]:
+    """Yield the rows of each block of entries, in order, whatever loader process made them.
+
+    Raises:
+        ValueError: if a picture could not be cut.
+    """
     blocks = [block for span in spans for block in _blocks(span)]
-    loader: DataLoader = DataLoader(entries, sampler=blocks, batch_size=None, num_workers=num_workers, collate_fn=_as_it_is)
+    loader: DataLoader = DataLoader(entries, sampler=blocks, batch_size=None, num_workers=entries.data.num_workers, collate_fn=_as_it_is)
     for block, rows in zip(blocks, loader, strict=True):
+        if isinstance(rows, ValueError):
+            raise rows
         yield len(block), rows
 
 
@@ -168,7 +175,7 @@ def _blocks(span: range) -> list[range]:
     return [span[start : start + _TOGETHER] for start in range(0, len(span), _TOGETHER)]
 
 
-def _as_it_is(rows: list[MaskRow]) -> list[MaskRow]:
+def _as_it_is(rows: list[MaskRow] | ValueError) -> list[MaskRow] | ValueError:
     return rows
 
 
@@ -182,7 +189,8 @@ class _Entries(Dataset):
     def __len__(self) -> int:
         return len(self.data) + self.data.num_validation if self.pictures is None else len(self.pictures)
 
-    def __getitem__(self, block: range) -> list[MaskRow]:
+    def __getitem__(self, block: range) -> list[MaskRow] | ValueError:
+        """Return the rows of a block, or why a picture could not be cut: raised here, the loader would put a traceback before it."""
         rows = []
         for index, entry in zip(block, self.read(block), strict=True):
             if isinstance(entry, str):
@@ -192,7 +200,7 @@ class _Entries(Dataset):
                 try:
                     regions = self.data.segmenter(pixel_values, own)
                 except ValueError as error:
-                    raise ValueError(f"{name}: {error}") from error
+                    return ValueError(f"{name}: {error}")
                 rows.append(MaskRow.from_regions(picture_key(pixel_values), name, regions))
         return rows
 
@@ -233,18 +241,28 @@ def _identity(data: RegionData, entries: int) -> dict[str, Any]:
     return {name: value for name, value in settings_of(data).items() if name in counts or name not in shared} | {"entries": entries}
 
 
-def _contact_sheet(entries: _Entries, out: Path, spans: list[range], share: Share) -> Path | None:
-    """Draw some pictures of the share, evenly spread, with the regions that are on disk."""
-    total = sum(map(len, spans))
+def _contact_sheet(entries: _Entries, out: Path, spans: dict[int, range], share: Share) -> Path | None:
+    """Draw some pictures of the share, evenly spread, with the regions that are on disk; other tasks may still write their shards.
+
+    Raises:
+        ValueError: if a picture is not the one that was cut.
+    """
+    if not spans:
+        return None
+    total, shards = sum(map(len, spans.values())), list(spans)
     count = min(_SHEET_COLUMNS * _SHEET_ROWS, total)
-    on_disk, cells = Cached(str(out)), []
-    for position in (number * total // count for number in range(count)):
-        shard, place = divmod(position, len(spans[0]))  # all but the last are equally long
-        number = spans[shard][place]
+    index, cells = MaskIndex(out, shards), []
+    for position in (step * total // count for step in range(count)):
+        shard, place = divmod(position, len(spans[shards[0]]))  # all but the last are equally long
+        number = spans[shards[shard]][place]
         entry = entries.read(range(number, number + 1))[0]
-        if not isinstance(entry, str):
-            _, pixel_values, _ = entry[0]
-            cells.append(_cell(pixel_values, on_disk(pixel_values)))
+        if isinstance(entry, str):
+            continue
+        name, pixel_values, _ = entry[0]
+        row = index.find(picture_key(pixel_values))
+        if row is None:
+            raise ValueError(f"{name}: has changed since its masks were made; remove {shard_folder(out, shards[shard])} and run again")
+        cells.append(_cell(pixel_values, row.regions()))
     if not cells:
         return None
     name = "contact_sheet" if share.count == 1 else f"contact_sheet-{share.index}-of-{share.count}"
@@ -254,7 +272,9 @@ def _contact_sheet(entries: _Entries, out: Path, spans: list[range], share: Shar
 
 
 def _cell(pixel_values: Float[Tensor, "3 h w"], regions: Int[Tensor, "h w"] | Bool[Tensor, "n h w"]) -> Image.Image:
-    """Draw a picture small, with its regions."""
-    longer = max(pixel_values.shape[1:])
-    shown = overlay_regions(to_pil(pixel_values), regions, scale=max(1, _SHEET_SIDE // longer))
-    return resize_image(shown, fitted_size(*shown.size, _SHEET_SIDE)) if max(shown.size) > _SHEET_SIDE else shown
+    """Draw a picture small, with its regions: drawn first and made small then, those of a photograph would take a minute."""
+    image = to_pil(pixel_values)
+    if max(image.size) > _SHEET_SIDE:
+        size = fitted_size(*image.size, _SHEET_SIDE)
+        image, regions = resize_image(image, size), resize_label_map(regions, size)
+    return overlay_regions(image, regions, scale=_SHEET_SIDE // max(image.size))

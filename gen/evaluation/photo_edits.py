@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from PIL import Image
 from torch import Tensor
 
-from gen.editing.editor import edit_image
+from gen.editing.editor import EditResult, edit_image
 from gen.editing.framing import frame_image, frame_regions
 from gen.editing.plan import EditPlan, Move, Remove
 from gen.evaluation.image_metrics import psnr
 from gen.models.pipeline import RegionPipeline
 from gen.regions import Regions
+from gen.segmentation.mask_rules import MaskRules
 from image_utils.convert import to_pil
 from image_utils.draw import overlay_regions
 from image_utils.geometry import fitted_size
@@ -46,8 +47,21 @@ class PhotoEdits:
     row: list[Image.Image]
 
 
-def edit_photo(pipeline: RegionPipeline, name: str, image: Image.Image, label_map: Int[Tensor, "h w"]) -> PhotoEdits:
-    """Paint a photograph from its latents, then move and remove one object that has room around it."""
+def edit_photo(pipeline: RegionPipeline, name: str, image: Image.Image, regions: Int[Tensor, "h w"] | Bool[Tensor, "n h w"]) -> PhotoEdits:
+    """Paint a photograph from its latents, then move and remove one object that has room around it.
+
+    Args:
+        pipeline: the model; of more objects than it holds, the largest are shown to it.
+        name: of the photograph, for messages and for the sheet.
+        image: RGB.
+        regions: of the picture, in either form that a segmenter gives.
+
+    Raises:
+        ValueError: if there is no object, naming the photograph.
+    """
+    label_map = _largest_objects(regions, pipeline.num_regions - 1)
+    if not label_map.any():
+        raise ValueError(f"{name}: the picture has no object to edit; put a mask beside it, or leave it out")
     region, step = _choice(label_map)
     plans = {
         "moved": EditPlan((Move(region=region, dx=step, dy=0.0),)),
@@ -78,17 +92,19 @@ def photo_table(edits: list[PhotoEdits]) -> str:
     return "\n".join(lines)
 
 
+def _largest_objects(regions: Int[Tensor, "h w"] | Bool[Tensor, "n h w"], most: int) -> Int[Tensor, "h w"]:
+    """Give the largest objects the numbers 1, 2, ...; where objects overlap, the smaller one is on top."""
+    masks = regions[1:] if regions.ndim == 3 else regions == regions[regions != 0].unique()[:, None, None]
+    as_they_are = MaskRules(max_regions=most, min_area=0.0, max_area=1.0, max_hole=0.0, max_island=0.0, max_overlap=1.0)
+    return as_they_are(masks, torch.ones(len(masks)))
+
+
 def _choice(label_map: Int[Tensor, "h w"]) -> tuple[int, float]:
     """Return an object and how far it moves sideways, in shares of the longer side: to where there is more room.
 
     Objects inside the picture come before those at its border, small ones before large ones, and then those that fill their box.
-
-    Raises:
-        ValueError: if there is no object.
     """
     objects = int(label_map.max())
-    if objects < 1:
-        raise ValueError("the picture has no object to edit; choose another segmenter")
     regions = Regions.from_label_map(label_map[None], objects + 1)
     boxes, areas = regions.boxes()[0], regions.areas()[0]
     filled = areas / (boxes[:, 2:] - boxes[:, :2]).prod(1).clamp_min(1e-6)
@@ -99,7 +115,7 @@ def _choice(label_map: Int[Tensor, "h w"]) -> tuple[int, float]:
     return best, share * (min(right, 0.3) if right >= left else -min(left, 0.3))
 
 
-def _outside(image: Image.Image, result) -> float:
+def _outside(image: Image.Image, result: EditResult) -> float:
     differs = (np.asarray(image) != np.asarray(result.image)).any(-1)
     forbidden = ~result.changed.numpy()
     return float(differs[forbidden].mean()) if forbidden.any() else 0.0

@@ -14,6 +14,7 @@ from gen.segmentation.picture_key import picture_key
 from gen.segmentation.segmenter import Segmenter
 
 _COMMAND = "python scripts/segment.py --out {root} dataset=... dataset/segmenter=..."
+FALLBACK = "+dataset/segmenter@dataset.segmenter.fallback=classical"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Cached:
     def __post_init__(self) -> None:
         if not (Path(self.root) / SETTINGS).is_file():
             command = _COMMAND.format(root=self.root)
-            raise ValueError(f"segmenter.root={self.root!r} holds no masks; make them with: {command}")
+            raise ValueError(f"dataset.segmenter.root={self.root!r} holds no masks; make them with: {command}")
 
     def __call__(
         self, pixel_values: Float[Tensor, "3 h w"], label_map: Int[Tensor, "h w"] | Bool[Tensor, "n h w"] | None = None
@@ -50,8 +51,9 @@ class Cached:
         if self.fallback is not None:
             return self.fallback(pixel_values, label_map)
         raise ValueError(
-            f"a picture of {width}x{height} pixels (key {key}) is not among the {len(self._index)} of {self.root}; add it with the same "
-            f"data set: {_COMMAND.format(root=self.root)} - or give dataset.segmenter.fallback"
+            f"a picture of {width}x{height} pixels (key {key}) is not among the {len(self._index)} of {self.root}; if that pass has not "
+            f"ended, run it again; if pictures came or changed since, cut all into a new folder: {_COMMAND.format(root='NEW')}; "
+            f"or let a segmenter cut what is missing: {FALLBACK}"
         )
 
     @cached_property

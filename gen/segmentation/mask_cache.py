@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
@@ -95,17 +95,20 @@ def settings_of(part: Any) -> Any:
 def claim_folder(root: Path, settings: dict[str, Any]) -> None:
     """Write the settings that all shards of a folder share, or see that they are the same.
 
+    Settings that no shard was made with, as a first attempt leaves them that was stopped by a mistake, are replaced.
+
     Raises:
         ArtefactError: if the folder holds masks of other settings, naming what differs, or something else.
     """
     settings = {"format_version": FORMAT_VERSION, **settings}
     if (root / SETTINGS).exists():
         differences = list(_differences(read_settings(root), settings))
-        if differences:
+        if not differences:
+            return
+        if any(root.glob("shard-*")):
             listed = "\n".join(f"  {line}" for line in differences)
             raise ArtefactError(f"{root}: holds masks that were made with other settings; choose another folder, or remove it\n{listed}")
-        return
-    if root.exists() and (not root.is_dir() or any(root.glob("[!.]*"))):
+    elif root.exists() and (not root.is_dir() or any(root.glob("[!.]*"))):
         raise ArtefactError(f"{root}: holds files but no {SETTINGS}, so it is not ours to write in; choose another folder or empty it")
     root.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=root, prefix=f".{SETTINGS}.")  # tasks of an array start at the same moment, with the same text
@@ -191,17 +194,18 @@ def shard_summary(root: Path, number: int) -> list[tuple[str, int, str]]:
 class MaskIndex:
     """Where each picture's row lies: sorted keys of 16 bytes and places of 8, whatever the masks weigh; rows are read when asked for."""
 
-    def __init__(self, root: Path) -> None:
-        """Read the keys of all shards.
+    def __init__(self, root: Path, numbers: Iterable[int] | None = None) -> None:
+        """Read the keys of the shards.
 
         Args:
             root: the folder of the shards.
+            numbers: of those to look into; None looks into all.
 
         Raises:
             ArtefactError: if there is none, or one is damaged.
         """
         read_settings(root)
-        self._shards = sorted(root.glob("shard-*"))
+        self._shards = sorted(root.glob("shard-*")) if numbers is None else [shard_folder(root, number) for number in numbers]
         if not self._shards:
             raise ArtefactError(f"{root}: holds no shard yet; run scripts/segment.py until its end")
         keys, places = zip(*map(_keys, self._shards, range(len(self._shards))), strict=True)

@@ -24,6 +24,7 @@ from image_utils.bounded import RefusedPictureError, opened, shown
 
 MAX_MASK_PIXELS = 1 << 29  # of all masks of a picture together, each of them a byte
 MAX_COLOURS = 4096
+MAX_POLYGON_SHARE = 64  # of the picture: what the boxes of one mask's polygons may add up to
 MASK_SUFFIXES = (".png", ".npy", ".npz", ".json")
 _FORMS = "a PNG label map or colours, an .npy or .npz array, COCO's .json, or a folder of binary PNGs"
 
@@ -228,9 +229,11 @@ def _annotated(path: Path, size: Size, annotation: Any) -> Bool[Tensor, "h w"]:
                 _check_size(path, size, (shape[1], shape[0]))
             return decode_mask(counts.encode() if isinstance(counts, str) else list(counts or []), height, width)
         if isinstance(outline, list) and outline:
-            inside = np.zeros((height, width), dtype=bool)
+            inside, room = np.zeros((height, width), dtype=bool), MAX_POLYGON_SHARE * height * width
             for polygon in outline:
-                inside |= _filled(np.array(polygon, dtype=np.float64).reshape(-1, 2), height, width)
+                room -= _fill(inside, np.array(polygon, dtype=np.float64).reshape(-1, 2))
+                if room < 0:
+                    raise ValueError(f"the {len(outline)} polygons of one mask cover the picture {MAX_POLYGON_SHARE} times; write it again")
             return torch.from_numpy(inside)
     except MaskFileError:
         raise
@@ -239,21 +242,24 @@ def _annotated(path: Path, size: Size, annotation: Any) -> Bool[Tensor, "h w"]:
     raise _refused(path, "has an annotation without a 'segmentation' of run lengths or polygons; write it as COCO does")
 
 
-def _filled(corners: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Mark the pixels whose centres lie inside a polygon, row by row between every other crossing of its sides."""
+def _fill(inside: np.ndarray, corners: np.ndarray) -> int:
+    """Mark the pixels whose centres lie inside a polygon, row by row between every other crossing; return the pixels of its box."""
+    height, width = inside.shape
     if len(corners) < 3 or not np.isfinite(corners).all() or np.abs(corners).max() > 1e6:
         raise ValueError("a polygon needs three corners or more, all of them numbers of pixels; write it again")
     (x0, y0), (x1, y1) = corners.T, np.roll(corners, -1, axis=0).T
-    first = np.ceil(np.minimum(y0, y1) - 0.5).clip(0, height).astype(np.int64)
-    rows = np.ceil(np.maximum(y0, y1) - 0.5).clip(0, height).astype(np.int64) - first
+    starts, ends = (np.ceil(y - 0.5).clip(0, height).astype(np.int64) for y in (np.minimum(y0, y1), np.maximum(y0, y1)))
+    left, right = (int(np.ceil(x - 0.5).clip(0, width)) for x in (x0.min(), x0.max()))
+    top, rows = starts.min(), ends - starts
     if rows.sum() > MAX_MASK_PIXELS >> 4:
         raise ValueError(f"a polygon of {len(corners)} corners is too intricate; simplify it")
     side = np.repeat(np.arange(len(rows)), rows)
-    row = np.arange(len(side)) - np.repeat(np.cumsum(rows) - rows, rows) + first[side]
+    row = np.arange(len(side)) - np.repeat(np.cumsum(rows) - rows, rows) + starts[side]
     x = x0[side] + (row + 0.5 - y0[side]) / (y1 - y0)[side] * (x1 - x0)[side]
-    crossings = np.zeros((height, width + 1), dtype=np.uint8)  # overflow keeps what counts: odd or even
-    np.add.at(crossings, (row, np.ceil(x - 0.5).clip(0, width).astype(np.int64)), 1)
-    return np.bitwise_xor.accumulate(crossings & 1, axis=1)[:, :width].astype(bool)
+    crossings = np.zeros((ends.max() - top, right - left + 1), dtype=np.uint8)  # overflow keeps what counts: odd or even
+    np.add.at(crossings, (row - top, np.ceil(x - 0.5).clip(left, right).astype(np.int64) - left), 1)
+    inside[top : ends.max(), left:right] |= np.bitwise_xor.accumulate(crossings & 1, axis=1)[:, :-1].astype(bool)
+    return crossings.size
 
 
 def _checked(path: Path, size: Size, regions: Shaped[Tensor, "..."]) -> Shaped[Tensor, "h w"]:

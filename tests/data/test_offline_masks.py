@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -127,6 +128,21 @@ def test_shares_and_loader_processes_and_interruptions_change_no_byte(tmp_path):
     assert segment_data_set(rendered(38), resumed, shard_size=6).made == 0
 
 
+def test_a_damaged_shard_of_another_share_does_not_stop_this_one(tmp_path):
+    segment_data_set(rendered(6), tmp_path, 4)
+    (tmp_path / "shard-000001" / "masks.parquet").write_bytes(b"cut short")
+    assert segment_data_set(rendered(6), tmp_path, 4, Share(0, 2)).made == 0
+    assert segment_data_set(rendered(6), tmp_path, 4, Share(1, 2)).made == 4
+
+
+def test_a_picture_that_was_replaced_since_is_named(folder, tmp_path):
+    data = ImageFolder(root=str(folder), segmenter=Classical(), num_held_out=0, on_bad_file="skip")
+    segment_data_set(data, tmp_path / "masks", 4)
+    io.save_image(io.load_image(folder / "coffee.png").rotate(180), folder / "rocket.png")
+    with pytest.raises(ValueError, match=r"rocket\.png: has changed since .* remove .*shard-000001 and run again"):
+        segment_data_set(data, tmp_path / "masks", 4)
+
+
 def test_what_differs_from_the_masks_that_are_there_is_said(tmp_path):
     segment_data_set(rendered(4), tmp_path)
     segment_data_set(rendered(4, train_batch_size=3, num_workers=1), tmp_path)  # how batches are made changes no mask
@@ -161,10 +177,27 @@ def test_two_processes_do_not_work_on_one_share(tmp_path):
         os.waitpid(child, 0)
 
 
-def test_a_segmenter_that_fails_stops_the_pass_and_names_the_picture(folder, tmp_path):
-    data = ImageFolder(root=str(folder), segmenter=GroundTruth(), num_held_out=0, on_bad_file="skip")
-    with pytest.raises(ValueError, match=r"chelsea\.png: a picture came without a label map"):
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_segmenter_that_fails_stops_the_pass_and_names_the_picture(folder, tmp_path, num_workers):
+    data = ImageFolder(root=str(folder), segmenter=GroundTruth(), num_held_out=0, on_bad_file="skip", num_workers=num_workers)
+    with pytest.raises(ValueError, match=r"^chelsea\.png: a picture came without a label map"):
         segment_data_set(data, tmp_path / "masks")
+    assert segment_data_set(replace(data, segmenter=Classical()), tmp_path / "masks").made == 6  # the mistake left nothing in the way
+
+
+def test_of_two_settings_that_begin_together_the_first_shard_decides(tmp_path):
+    """A second task comes with other settings while the first one has not written a shard."""
+
+    @dataclass(frozen=True)
+    class Late(Classical):
+        def __call__(self, pixel_values, label_map=None):
+            if not (tmp_path / "shard-000001").exists():
+                segment_data_set(rendered(4), tmp_path, 3, Share(1, 2))
+            return super().__call__(pixel_values, label_map)
+
+    with pytest.raises(ArtefactError, match=r"segmenter\.class: .*Classical\" there, .*Late\" now"):
+        segment_data_set(rendered(4, Late()), tmp_path, 3, Share(0, 2))
+    assert not (tmp_path / "shard-000000").exists()
 
 
 def test_nothing_readable_makes_no_sheet(tmp_path, folder):

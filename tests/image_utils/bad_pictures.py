@@ -24,6 +24,8 @@ READABLE = frozenset(
         "apng_later_frame_damaged.png",
         "icc_damaged.jpg",
         "jpeg_restart_interval.jpg",
+        "jpeg_with_thumbnail.jpg",
+        "jpeg_with_video.jpg",
         "name\nwith\nnewlines.png",
         "name_not_utf8_\udcff.png",
         "name_with_escape_\x1b[31m.png",
@@ -157,6 +159,8 @@ def _jpegs() -> dict[str, bytes]:
         "exif_amplified.jpg": plain[:2] + _exif_blocks(amplified(20_000, 1_000_000)) + plain[2:],
         "jpeg_restart_interval.jpg": plain[:2] + b"\xff\xdd\x00\x04\xff\xff" + plain[2:],
         "jpeg_many_scans.jpg": progressive[:-2] + scan * 20_000 + b"\xff\xd9",
+        "jpeg_with_video.jpg": plain + scan[:2] * 500 + plain,  # telephones append what moved; the decoder does not read on
+        "jpeg_with_thumbnail.jpg": plain[:2] + b"\xff\xe1" + struct.pack(">H", 1002) + scan[:2] * 500 + plain[2:],
         "jpeg_65500.jpg": _resized_jpeg(plain, 65_500),
         "jpeg_no_height.jpg": _resized_jpeg(plain, 0),
         "jpeg_in_jpeg.jpg": b"\xff\xd8\xff\xe0\xff\xff" + plain * 3,

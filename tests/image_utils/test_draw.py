@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from image_utils import palette
 from image_utils.draw import HEAT_COLOURS, outline_regions, overlay_boxes, overlay_heat, overlay_regions, pixel_inside
 from image_utils.palette import colours
 
@@ -39,6 +40,14 @@ def test_numbers_are_written_and_the_picture_enlarged():
     plain = overlay_regions(picture, LABELS, numbers=False, scale=4)
     assert plain.size == (120, 80)
     assert overlay_regions(picture, LABELS, scale=4).tobytes() != plain.tobytes()
+
+
+def test_objects_with_large_ids_are_shown_at_once():
+    """Ids in data sets go up to 2^24 and more; nothing as long as that is made."""
+    labels = torch.where(LABELS == 3, 2**40, LABELS)
+    shown = overlay_regions(GREY, labels, numbers=False)
+    assert is_colour(shown, palette.colour(2**40))[10, 20:28].all()
+    assert np.array_equal((np.asarray(shown) != 100).any(-1), (LABELS > 0).numpy())
 
 
 def test_number_of_a_ring_lies_on_the_ring():

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from gen.segmentation.cached import FALLBACK
+from gen.segmentation.mask_cache import read_settings
 from scripts import segment
 
 pytest.importorskip("pyarrow")
@@ -30,7 +32,7 @@ def started(repository: Path, out: Path, *words: str) -> subprocess.Popen:
 
 
 def test_a_pass_that_is_killed_half_way_ends_with_the_shards_of_an_undisturbed_one(repository, tmp_path):
-    words = ["--shard-size", "5", *WORDS, "dataset.num_scenes=38", "dataset.resolution=32"]
+    words = ["--shard-size", "5", *WORDS, "dataset.num_scenes=38", "dataset.resolution=16"]
     killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
     process = started(repository, killed, *words)
     while not (killed / "shard-000002").exists():
@@ -61,6 +63,11 @@ def test_what_was_done_is_told(tmp_path, photographs, capsys):
     assert "5 pictures, " in told.out
     assert f"contact sheet: {tmp_path / 'masks' / 'contact_sheet.png'}" in told.out
     assert "5/5" in told.err
+    fallback = [*words[:-1], "dataset/segmenter=cached", f"dataset.segmenter.root={tmp_path / 'masks'}", FALLBACK]
+    assert segment.main(["--out", str(tmp_path / "copy"), *fallback]) == 0  # cached, and else the one that messages name
+    assert read_settings(tmp_path / "copy")["segmenter"]["fallback"] == read_settings(tmp_path / "masks")["segmenter"]
+    assert (tmp_path / "copy" / "contact_sheet.png").read_bytes() == (tmp_path / "masks" / "contact_sheet.png").read_bytes()
+    capsys.readouterr()
     again = ["--out", str(tmp_path / "masks"), *words, "dataset.segmenter.contrast=9"]
     assert segment.main(again) == 2
     assert "segmenter.contrast: 18.0 there, 9 now" in capsys.readouterr().err.replace("9.0", "9")
@@ -84,6 +91,12 @@ def test_mistakes_are_answered_in_a_line(tmp_path, capsys, words, answer):
     assert told.startswith("segment: ")
     assert answer in told
     assert not (tmp_path / "masks").exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert segment.main(["--out", str(tmp_path / "file" / "masks"), *WORDS, "dataset.num_scenes=2"]) == 2
+    assert f"segment: [Errno 20] Not a directory: '{tmp_path}/file/masks'" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -153,13 +153,16 @@ def test_settings_name_every_part_and_nothing_else():
 
 def test_a_folder_belongs_to_one_kind_of_settings(tmp_path):
     root = tmp_path / "masks"
-    claim_folder(root, {"segmenter": settings_of(Nested())})
+    claim_folder(root, {"segmenter": settings_of(GroundTruth())})
+    claim_folder(root, {"segmenter": settings_of(Nested())})  # nothing was made with the others
+    write_shard(root, 0, [MaskRow(None, "entry 0", error="cut short")])
     claim_folder(root, {"segmenter": settings_of(Nested())})
     with pytest.raises(
         ArtefactError, match=r"segmenter\.rules\.min_area: 0\.002 there, 0\.01 now\n  segmenter\.sizes: \[1, 2\] there, \[\] now"
     ):
         claim_folder(root, {"segmenter": settings_of(Nested(MaskRules(min_area=0.01), ()))})
-    assert [path.name for path in root.iterdir()] == ["settings.json"]
+    assert sorted(path.name for path in root.iterdir()) == ["settings.json", "shard-000000"]
+    assert read_settings(root)["segmenter"] == settings_of(Nested())
     (tmp_path / "photo.png").touch()
     with pytest.raises(ArtefactError, match="not ours to write in"):
         claim_folder(tmp_path, {})
@@ -181,7 +184,9 @@ def test_cached_gives_the_regions_of_the_segmenter_that_made_them(tmp_path, phot
 def test_a_picture_that_is_not_cached_is_refused_or_left_to_the_fallback(tmp_path, photographs):
     picture = to_tensor(photographs["rocket"].resize((48, 36)))
     put(tmp_path, MaskRow.from_regions(KEY, "a", torch.ones(2, 2).long()))
-    with pytest.raises(ValueError, match=rf"48x36 pixels \(key {picture_key(picture)}\) is not among the 1 of .*scripts/segment.py --out"):
+    with pytest.raises(
+        ValueError, match=rf"48x36 pixels \(key {picture_key(picture)}\) is not among the 1 of .*scripts/segment.py --out NEW"
+    ):
         Cached(str(tmp_path))(picture)
     own = torch.ones(36, 48).long()
     assert torch.equal(Cached(str(tmp_path), fallback=GroundTruth())(picture, own), own)

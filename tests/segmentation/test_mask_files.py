@@ -122,6 +122,26 @@ def test_polygons_agree_with_pycocotools_but_for_their_edge(tmp_path):
     assert np.mean(overlaps) > 0.98
 
 
+def test_polygons_that_leave_the_picture_and_overlap_each_other(tmp_path):
+    """Parts are joined, not cancelled; what lies outside is cut; a hole is where one outline crosses itself."""
+    outlines = [[-5, -5, 4, -5, 4, 3, -5, 3], [2, 2, 20, 2, 20, 4, 2, 4], [-9, -9, -3, -9, -3, -3], [5, 5, 5, 5, 5, 5]]
+    (tmp_path / "m.json").write_text(json.dumps([{"segmentation": outlines}]))
+    expected = torch.zeros(HEIGHT, WIDTH, dtype=torch.long)
+    expected[:3, :4] = expected[2:4, 2:] = 1
+    assert torch.equal(load_mask_file(tmp_path / "m.json", SIZE), expected)
+    (tmp_path / "m.json").write_text(json.dumps([{"segmentation": [[0, 0, 9, 0, 9, 6, 0, 6, 0, 0, 2, 2, 2, 4, 7, 4, 7, 2, 2, 2]]}]))
+    ring = torch.ones(HEIGHT, WIDTH, dtype=torch.long)
+    ring[2:4, 2:7] = 0
+    assert torch.equal(load_mask_file(tmp_path / "m.json", SIZE), ring)
+
+
+def test_polygons_that_would_take_hours_are_refused(tmp_path):
+    whole = [0, 0, WIDTH, 0, WIDTH, HEIGHT, 0, HEIGHT]
+    (tmp_path / "m.json").write_text(json.dumps([{"segmentation": [whole] * 1000}]))
+    with pytest.raises(ValueError, match=r"m\.json .*the 1000 polygons of one mask cover the picture 64 times"):
+        load_mask_file(tmp_path / "m.json", SIZE)
+
+
 def test_the_file_beside_a_picture_is_found_and_two_are_refused(tmp_path, label_map):
     picture, masks = tmp_path / "a.b.jpg", tmp_path / "masks"
     masks.mkdir()
