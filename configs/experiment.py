@@ -99,7 +99,7 @@ def photos() -> dict[str, Any]:
     Command: scripts/demo_photos; or python train.py +experiment=photos dataset.root=my/pictures
     """
     recipe = layered_recipe(draft_steps=300)
-    regions = [{"override /dataset": "image_folder"}, {"override /dataset/segmenter": "classical"}]
+    regions = [{"override /dataset": "image_folder"}, {"override /dataset/segmenter": "masks_else_classical"}]
     sprites = {"layout": {"patch_size": 8, "token_size": 16}}
     cells = {"decoder": {"patch_size": 8}, "region_encoder": {"crop_size": 64}, "conditioner": sprites}
     data = {"root": "data/photos", "fit": "pad", "num_held_out": 0, "keep_in_memory": 64, "resolution": 128, "train_batch_size": 8}

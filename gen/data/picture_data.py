@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from gen.data.item import Item
@@ -177,7 +178,8 @@ class PictureData(RegionData):
         if (width, height) != picture.image.size:
             own_size = f"{picture.image.width}x{picture.image.height}"
             raise ValueError(f"{picture.name} is {own_size} pixels but its regions are {width}x{height}; make them one size")
-        return regions, regions is picture.label_map
+        own = regions is picture.label_map or (picture.label_map is not None and torch.equal(regions, picture.label_map))
+        return regions, own
 
     def _segmented(self, item: Item) -> Item:
         return item

@@ -123,6 +123,20 @@ def test_what_the_data_know_is_lost_under_another_segmenter(tmp_path):
     assert data.items([0])[0].labels["stripe"].tolist() == [-1] * 6
 
 
+def test_what_the_data_know_stays_where_a_segmenter_finds_the_datas_own_regions(tmp_path):
+    """As regions from the offline pass do, that were the data's own."""
+
+    @dataclass(frozen=True)
+    class Remembering:
+        def __call__(self, pixel_values, label_map=None):
+            return label_map.clone()
+
+    picture = Picture(coded(wide()), wide(), labels={"stripe": {2: 7}}, target=Picture(coded(wide()), wide()))
+    item = stripes(tmp_path, picture, segmenter=Remembering()).items([0])[0]
+    assert item.labels["stripe"].tolist() == [-1, 7, -1, -1, -1, -1]
+    assert item.target is not None
+
+
 def test_masks_that_overlap_stay_so_in_a_batch(tmp_path):
     masks = torch.zeros(3, 40, 40, dtype=torch.bool)
     masks[1, 5:30, 5:30], masks[2, 10:20, 10:20] = True, True
