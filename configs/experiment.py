@@ -100,26 +100,18 @@ def photos() -> dict[str, Any]:
     """
     recipe = layered_recipe(draft_steps=300)
     regions = [{"override /dataset": "image_folder"}, {"override /dataset/segmenter": "masks_else_classical"}]
-    sprites = {"layout": {"patch_size": 8, "token_size": 16}}
     cells = {
         "decoder": {"patch_size": 8},
         "region_encoder": {"crop_size": 64, "num_queries": 64},
         "conditioner": {"layout": {"patch_size": 8}},
     }
-    seldom = {"source_augmentation": {"probability": 0.2}, "target_augmentation": {"probability": 0.2}}
-    data = {
-        "root": "data/photos",
-        "fit": "pad",
-        "num_held_out": 0,
-        "keep_in_memory": 64,
-        "resolution": 128,
-        "train_batch_size": 8,
-        **seldom,
-    }
+    data = {"root": "data/photos", "fit": "pad", "num_held_out": 0, "keep_in_memory": 64, "resolution": 128, "train_batch_size": 8}
+    seldom = {"probability": 0.2}
     return merged(
         SMALL_SCALE,
         {"defaults": [*recipe["defaults"], *regions], "model": recipe["model"]},
         {"exp": "photos", "model": cells, "dataset": data, "trainer": {"max_train_steps": 1000, "eval_every_n_steps": 250}},
+        {"dataset": {"source_augmentation": seldom, "target_augmentation": seldom}},
     )
 
 
