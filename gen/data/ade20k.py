@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from gen.data.annotation_picture import read_colours
+from gen.data.formats.annotation_picture import read_colours
 from gen.data.picture import Picture
 from gen.data.picture_data import PictureData
 from image_utils import io

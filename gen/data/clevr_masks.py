@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from gen.data.gzip_records import GzipRecords
+from gen.data.formats.gzip_records import GzipRecords
+from gen.data.formats.tf_example import Example
 from gen.data.picture import Picture
 from gen.data.picture_data import PictureData
-from gen.data.tf_example import Example
 
 FILE = "clevr_with_masks_train.tfrecords"
 _HEIGHT, _WIDTH, _ENTITIES = 240, 320, 11

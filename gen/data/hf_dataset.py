@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gen.data.encoded import encoded_picture
+from gen.data.formats.encoded import encoded_picture
 from gen.data.picture import Picture
 from gen.data.picture_data import PictureData
 from gen.segmentation import Classical, GroundTruth, Segmenter

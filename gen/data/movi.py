@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from gen.data.clip_data import ClipData, Shot
+from gen.data.formats.tf_example import Example
+from gen.data.formats.tfrecord import TFRecords
 from gen.data.kubric import CAMERA_DISTANCE, Tracks
-from gen.data.tf_example import Example
-from gen.data.tfrecord import TFRecords
 from image_utils import io
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from jaxtyping import Int
 from torch import Tensor
 
-from gen.data.annotation_picture import read_labels
+from gen.data.formats.annotation_picture import read_labels
 from gen.data.picture import Picture
 from gen.data.picture_data import PictureData
 from image_utils import io

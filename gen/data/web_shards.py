@@ -17,10 +17,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from gen.data.encoded import encoded_picture
+from gen.data.formats.encoded import encoded_picture
+from gen.data.formats.tar_samples import DamagedShardError, read_sample, sample_spans
 from gen.data.picture import Picture
 from gen.data.picture_data import PictureData
-from gen.data.tar_samples import DamagedShardError, read_sample, sample_spans
 from gen.segmentation import Classical, GroundTruth, Segmenter
 from image_utils.io import MAX_BYTES
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from gen.data import gzip_records
 from gen.data.clevr_masks import FILE, ClevrMasks
-from gen.data.gzip_records import GzipRecords
+from gen.data.formats import gzip_records
+from gen.data.formats.gzip_records import GzipRecords
 from tests.data.toy_tfrecords import example, framed, write_records
 from tests.one_step import assert_trains_by_name
 

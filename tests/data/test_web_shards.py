@@ -16,8 +16,8 @@ import torch
 import webdataset
 from PIL import Image
 
-from gen.data import tar_samples
 from gen.data.augment import Augmentation
+from gen.data.formats import tar_samples
 from gen.data.web_shards import WebShards
 from gen.segmentation import GroundTruth
 from tests.one_step import TINY, assert_trains_and_reloads, composed

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gen.data.encoded import encoded_picture
+from gen.data.formats.encoded import encoded_picture
 from image_utils.io import decode_image, decode_label_map
 
 

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 
-from gen.data.crc32c import masked_crc32c
+from gen.data.formats.crc32c import masked_crc32c
 
 HEADER = struct.Struct("<QI")  # the length of the record, and the checksum of these eight bytes
 FOOTER_BYTES = 4  # the checksum of the record

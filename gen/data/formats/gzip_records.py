@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gen.data.tfrecord import FOOTER_BYTES, HEADER, record_length
+from gen.data.formats.tfrecord import FOOTER_BYTES, HEADER, record_length
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gen.data.crc32c import crc32c, masked_crc32c
-from gen.data.tf_example import Example
-from gen.data.tfrecord import TFRecords
+from gen.data.formats.crc32c import crc32c, masked_crc32c
+from gen.data.formats.tf_example import Example
+from gen.data.formats.tfrecord import TFRecords
 from tests.data.toy_tfrecords import EXAMPLE, example, framed, masked, slow_crc32c, write_records
 
 
