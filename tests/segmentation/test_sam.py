@@ -194,6 +194,13 @@ def test_a_gpu_finds_what_the_cpu_finds(compiled, pictures):
         assert (on_cpu(picture) == on_gpu(picture.cuda()).cpu()).float().mean() > 0.97
 
 
+def test_loader_processes_find_what_this_process_finds(folders, pictures):
+    segmenter = Sam(weights=str(folders["sam"]), dtype="fp32", **LENIENT)
+    loader = DataLoader(pictures.pixel_values, batch_size=None, num_workers=2, collate_fn=segmenter)
+    for picture, found in zip(pictures.pixel_values, loader, strict=True):
+        assert torch.equal(found, segmenter(picture))
+
+
 @pytest.mark.gpu
 def test_a_loader_process_that_cannot_use_the_gpu_says_so(pictures):
     segmenter = Sam(weights="tiny", device="cuda", points_per_side=2)
