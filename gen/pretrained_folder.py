@@ -52,7 +52,7 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise ArtefactError(f"{path}: cannot be read ({error}); a folder in diffusers' layout has it") from error
+        raise ArtefactError(f"{path}: cannot be read ({error}); a folder of diffusers or transformers has it") from error
     if not isinstance(config, dict):
         raise ArtefactError(f"{path}: is not a JSON object")
     return config

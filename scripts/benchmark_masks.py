@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(options.threads)
     try:
         case = mask_case(options.weights, options.points_per_side, options.device, options.seed)
-        dtypes = {name: computes_in(name, torch.device(options.device)) for name in options.dtypes}
+        dtypes = {name: computes_in(name, torch.device(case.device)) for name in options.dtypes}
         result = compare(case, dtypes, options.repeats, options.compile)
     except ValueError as error:
         print(f"benchmark_masks: {error}", file=sys.stderr)
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         facts = {"command": " ".join(["python scripts/benchmark_masks.py", *(arguments or sys.argv[1:])]), "seed": options.seed}
         facts |= {"weights": options.weights, "picture": f"{case.picture.shape[2]} x {case.picture.shape[1]} pixels"}
         facts |= {"settings": case.settings, "repetitions": options.repeats}
-        write_table(options.out, f"{options.weights}_{options.points_per_side}", result, table, facts | circumstances(options.device))
+        write_table(options.out, f"{options.weights}_{options.points_per_side}", result, table, facts | circumstances(case.device))
     return 0
 
 

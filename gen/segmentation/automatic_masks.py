@@ -12,7 +12,6 @@ from gen.segmentation.promptable import Frame, PromptableModel, boxes_of
 from gen.segmentation.suppression import box_nms
 
 _MARGIN, _ENOUGH = 0.1, 64  # by how much a mask may seem less stable at low resolution than it is, and of how many pixels on
-_PIXELS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 27}  # of masks at the picture's size
 _PROMPTS_AT_ONCE = 256  # whose low-resolution logits lie in memory together
 
 
@@ -73,16 +72,14 @@ def automatic_masks(
         logits, ious, asked = logits.flatten(0, 1), ious.flatten(), part.repeat_interleave(logits.shape[1], 0).to(ious.device)
         good = ious > pred_iou_threshold if pred_iou_threshold > 0 else torch.ones_like(ious, dtype=torch.bool)
         if stability_threshold > 0:
-            good &= _may_be_stable(embedding.frame.without_padding(logits), stability_threshold, stability_offset)
+            good &= _may_be_stable(logits, embedding.frame, stability_threshold, stability_offset)
         logits, ious, asked = logits[good], ious[good], asked[good]
         stability, boxes = _judged(logits, embedding.frame, stability_offset)
         stable = stability >= stability_threshold if stability_threshold > 0 else torch.ones_like(good[: len(logits)])
         kept.append([logits[stable], ious[stable], stability[stable], asked[stable], boxes[stable]])
     logits, ious, stability, asked, boxes = (torch.cat(values) for values in zip(*kept, strict=True))
     best = box_nms(boxes.float(), ious, box_nms_threshold)
-    parts = logits[best].split(_at_once(logits, height, width))
-    masks = [embedding.frame.to_picture(part) > 0 for part in parts] or [logits.new_zeros(0, height, width, dtype=torch.bool)]
-    values = (torch.cat(masks), ious[best], stability[best], asked[best], boxes[best])
+    values = (embedding.frame.masks(logits[best]), ious[best], stability[best], asked[best], boxes[best])
     return ProposedMasks(*(value.to(pixel_values.device) for value in values))
 
 
@@ -93,17 +90,16 @@ def _grid(points_per_side: int, height: int, width: int) -> Float[Tensor, "p 2"]
     return torch.stack([columns, rows], -1).flatten(0, 1).float()
 
 
-def _at_once(logits: Tensor, height: int, width: int) -> int:
-    return max(1, _PIXELS_AT_ONCE.get(logits.device.type, 1 << 22) // (height * width))
-
-
 def _areas(logits: Float[Tensor, "m y x"], offset: float) -> tuple[Int[Tensor, " m"], Int[Tensor, " m"]]:
     """Return the pixels above the higher and above the lower threshold."""
     return (logits > offset).sum((1, 2)), (logits > -offset).sum((1, 2))
 
 
-def _may_be_stable(logits: Float[Tensor, "m y x"], threshold: float, offset: float) -> Bool[Tensor, " m"]:
-    """Tell which masks may be stable at the picture's size; their few pixels cannot tell of small ones."""
+def _may_be_stable(logits: Float[Tensor, "m s s"], frame: Frame, threshold: float, offset: float) -> Bool[Tensor, " m"]:
+    """Tell which masks may be stable at the picture's size; their few pixels cannot tell of small ones, nor of those of a small picture."""
+    logits = frame.without_padding(logits)
+    if frame.height < logits.shape[1] or frame.width < logits.shape[2]:  # so few pixels that stability there is anything
+        return torch.ones(len(logits), dtype=torch.bool, device=logits.device)
     inner, outer = _areas(logits, offset)
     return (inner >= (threshold - _MARGIN) * outer) | (outer < _ENOUGH)
 
@@ -111,7 +107,7 @@ def _may_be_stable(logits: Float[Tensor, "m y x"], threshold: float, offset: flo
 def _judged(logits: Float[Tensor, "m s s"], frame: Frame, offset: float) -> tuple[Float[Tensor, " m"], Int[Tensor, "m 4"]]:
     """Return stability and boxes at the picture's size; of an empty mask not a number, and zeros."""
     stability, boxes = [logits.new_zeros(0)], [logits.new_zeros(0, 4, dtype=torch.long)]
-    for part in logits.split(_at_once(logits, frame.height, frame.width)):
+    for part in frame.portions(logits):
         large = frame.to_picture(part)
         inner, outer = _areas(large, offset)
         stability.append(inner / outer)

@@ -55,12 +55,17 @@ class AutomaticSegmenter(ABC):
             raise ValueError(f"stability_offset={self.stability_offset} must be at least 0")
 
     def _refuse_bad_weights(self) -> None:
-        refuse_bad_weights(self.weights, self.sizes())
+        refuse_bad_weights(self.weights, self.sizes(), self.kinds())
 
     @staticmethod
     @abstractmethod
     def sizes() -> dict[str, str]:
         """Return what a size's name stands for."""
+
+    @staticmethod
+    @abstractmethod
+    def kinds() -> tuple[str, ...]:
+        """Return which networks a folder may hold, as its config.json calls them."""
 
     @abstractmethod
     def loader(self) -> Loader:

@@ -14,6 +14,7 @@ from gen.segmentation.mask_decoder import SharedImage, run_decoder
 
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of 8-bit RGB: ImageNet's, in all networks of the family
 _CELLS_AT_ONCE = {"cpu": 1 << 14, "cuda": 1 << 19}  # image cells times prompts of one pass of the decoder; fits the caches of a CPU
+_PIXELS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 27}  # of logits, at the size of the picture or of the square, whichever is larger
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,18 @@ class Frame:
         if logits.shape[1:] != (self.height, self.width):
             logits = nn.functional.interpolate(logits[:, None], (self.height, self.width), mode="bilinear")[:, 0]
         return logits
+
+    def portions(self, logits: Tensor) -> tuple[Tensor, ...]:
+        """Split logits, or what belongs to them one by one, into portions that `to_picture` may bring to the picture's size together."""
+        largest = max(self.height * self.width, self.side**2 if self.fit == "pad" else 0)
+        return logits.split(max(1, _PIXELS_AT_ONCE.get(logits.device.type, 1 << 22) // largest))
+
+    def masks(self, logits: Float[Tensor, "m s s"]) -> Bool[Tensor, "m h w"]:
+        """Return where logits of the square are above 0, at the picture's own size."""
+        masks = torch.empty(len(logits), self.height, self.width, dtype=torch.bool, device=logits.device)
+        for part, place in zip(self.portions(logits), self.portions(masks), strict=True):
+            torch.gt(self.to_picture(part), 0, out=place)
+        return masks
 
     def without_padding(self, logits: Float[Tensor, "m s s"]) -> Float[Tensor, "m y x"]:
         """Return the part of logits at the network's own size that covers the picture."""

@@ -81,7 +81,7 @@ def prompted_masks(
         logits, ious = network.decode(embedding, points, labels, boxes, multimask=num_points == 1 and not boxed)
         best = ious.argmax(1)
         rows = torch.arange(len(group), device=ious.device)
-        masks[numbers] = (embedding.frame.to_picture(logits[rows, best]) > 0).cpu()
+        masks[numbers] = embedding.frame.masks(logits[rows, best]).cpu()
         scores[numbers] = ious[rows, best].cpu()
     return masks.to(pixel_values.device), scores.to(pixel_values.device)
 

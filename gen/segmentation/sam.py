@@ -70,6 +70,11 @@ class Sam(AutomaticSegmenter):
         shipped = Path(__file__).resolve().parents[1] / "weights" / "sam_tiny"
         return {"tiny": str(shipped), **{size: f"facebook/sam-vit-{size}" for size in ("base", "large", "huge")}}
 
+    @staticmethod
+    def kinds() -> tuple[str, ...]:
+        """Return which networks a folder may hold, as its config.json calls them."""
+        return ("sam",)
+
     def suiting_thresholds(self) -> tuple[float, float]:
         """Return the predicted IoU and the stability that the authors of the weights ask for; the tiny network is less sure of itself."""
         return (0.5, 0.7) if self.weights == "tiny" else super().suiting_thresholds()

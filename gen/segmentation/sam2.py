@@ -73,6 +73,11 @@ class Sam2(AutomaticSegmenter):
         """Return what a size's name stands for."""
         return {size: f"facebook/sam2.1-hiera-{size.replace('_', '-')}" for size in ("tiny", "small", "base_plus", "large")}
 
+    @staticmethod
+    def kinds() -> tuple[str, ...]:
+        """Return which networks a folder may hold, as its config.json calls them."""
+        return ("sam2", "sam2_video")
+
     def loader(self) -> Loader:
         """Return the function that loads the network."""
         return load_sam2

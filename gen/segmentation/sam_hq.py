@@ -64,6 +64,11 @@ class SamHq(AutomaticSegmenter):
         """Return what a size's name stands for."""
         return {size: f"syscv-community/sam-hq-vit-{size}" for size in ("base", "large", "huge")}
 
+    @staticmethod
+    def kinds() -> tuple[str, ...]:
+        """Return which networks a folder may hold, as its config.json calls them."""
+        return ("sam_hq",)
+
     def loader(self) -> Loader:
         """Return the function that loads the network."""
         return load_sam_hq

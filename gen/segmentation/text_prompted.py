@@ -67,7 +67,7 @@ class SamText:
     def __post_init__(self) -> None:
         if isinstance(self.labels, str) or not self.labels or not all(label.strip() for label in self.labels):
             raise ValueError(f"labels={self.labels!r}: name at least one thing to find, as in labels='[mug,cat]', and no empty name")
-        refuse_bad_weights(self.detector, _DETECTORS, argument="detector")
+        refuse_bad_weights(self.detector, _DETECTORS, ("owlv2",), argument="detector")
         for name in ("threshold", "box_nms_threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} is not within [0, 1]")
@@ -122,7 +122,13 @@ def _loaded(weights: str, device: torch.device) -> tuple[Any, Any]:
 
     folder = pretrained_folder(weights, ("",), "detector")
     network = load_network(folder, {"Owlv2ForObjectDetection": Owlv2ForObjectDetection})
-    processor = Owlv2Processor.from_pretrained(folder, local_files_only=True)
+    try:
+        processor = Owlv2Processor.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ArtefactError(
+            f"detector={weights}: its preprocessor or tokenizer cannot be loaded ({reason}); copy their files too"
+        ) from error
     known, wanted = len(processor.tokenizer), network.config.text_config.vocab_size
     if known < wanted:  # a folder without a vocabulary gives an empty tokenizer
         raise ArtefactError(f"{folder}: its tokenizer knows {known} tokens, the network {wanted}; copy the tokenizer's files there too")

@@ -35,7 +35,7 @@ def test_the_same_weights_give_the_same_masks_faster():
 
 
 def test_the_script_writes_table_and_circumstances(tmp_path, capsys):
-    arguments = ["--weights", "tiny", "--points_per_side", "4", "--dtypes", "bf16", "--device", "cpu", "--threads", "1"]
+    arguments = ["--weights", "tiny", "--points_per_side", "4", "--dtypes", "bf16", "--device", "auto", "--threads", "1"]
     assert main([*arguments, "--repeats", "2", "--seed", "3", "--out", str(tmp_path)]) == 0
     assert "ours, bf16" in capsys.readouterr().out
     written = json.loads((tmp_path / "tiny_4.json").read_text())

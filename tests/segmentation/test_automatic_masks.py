@@ -71,6 +71,17 @@ def test_equals_the_reference(network, picture, shape, settings):
     assert ((sizes - theirs.boxes).abs() <= 1).all()
 
 
+@pytest.mark.parametrize("size", [(8, 6), (16, 12), (20, 9)], ids=str)
+def test_equals_the_reference_on_pictures_smaller_than_the_networks_masks(network, picture, size):
+    """Where stability at low resolution says nothing of that of a few pixels."""
+    small = torch.nn.functional.interpolate(picture[None], size, mode="bilinear", antialias=True)[0].clamp(-1, 1)
+    small = convert.to_tensor(convert.to_pil(small))
+    settings = (0.0, 0.9, 1.0, 1.0)
+    theirs, ours = reference(network, small, 6, settings), automatic_masks(promptable(network), small, 6, *settings)
+    assert len(ours.masks) == len(theirs.masks) > 0
+    assert torch.equal(ours.masks, theirs.masks)
+
+
 def test_bf16_finds_the_same_objects(network, picture):
     settings = (0.6, 0.7, 1.0, 0.7)
     exact, rounded = (automatic_masks(promptable(network, dtype), picture, 12, *settings) for dtype in (torch.float32, torch.bfloat16))
@@ -86,10 +97,11 @@ def test_a_network_that_finds_nothing(network, picture):
 
 def test_memory_bounds_change_nothing(network, picture, monkeypatch):
     from gen.segmentation import automatic_masks as module
+    from gen.segmentation import promptable as bounds
 
     settings = (0.6, 0.7, 1.0, 0.7)
     at_once = automatic_masks(promptable(network), picture, 8, *settings)
-    monkeypatch.setitem(module._PIXELS_AT_ONCE, "cpu", 1)
+    monkeypatch.setitem(bounds._PIXELS_AT_ONCE, "cpu", 1)
     monkeypatch.setattr(module, "_PROMPTS_AT_ONCE", 5)
     bounded = automatic_masks(promptable(network), picture, 8, *settings)
     assert torch.equal(at_once.masks, bounded.masks) and torch.equal(at_once.points, bounded.points)

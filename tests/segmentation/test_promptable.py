@@ -64,6 +64,18 @@ def test_to_picture_equals_the_package():
         torch.testing.assert_close(frame.to_picture(logits), theirs, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("size", [(16, 12), (700, 900)], ids=str)
+def test_masks_come_in_portions_that_fit_into_memory(size, monkeypatch):
+    """Of a small picture the network's square is the larger."""
+    from gen.segmentation import promptable
+
+    logits, frame = torch.randn(9, 16, 16, generator=torch.Generator().manual_seed(0)), Frame(*size, 256, "pad")
+    monkeypatch.setitem(promptable._PIXELS_AT_ONCE, "cpu", 4 * max(256 * 256, size[0] * size[1]))
+    assert [len(part) for part in frame.portions(logits)] == [4, 4, 1]
+    assert torch.equal(frame.masks(logits), frame.to_picture(logits) > 0)
+    assert frame.masks(logits[:0]).shape == (0, *size)
+
+
 def test_the_padding_is_cut_off():
     logits = torch.zeros(1, 32, 32)
     logits[:, :16] = 1

@@ -89,6 +89,16 @@ def test_rules_make_a_label_map(rendered):
     assert mean_best_overlap(labels[None], rendered.label_map[1:2]).over_pictures > 0.5
 
 
+def test_memory_bounds_change_nothing(rendered, monkeypatch):
+    from gen.segmentation import promptable
+
+    prompts = [Prompt(box=box) for box, _ in boxes_and_masks(rendered.label_map[0])] * 2
+    together, _ = prompted_masks(SAM.network(), rendered.pixel_values[0], prompts)
+    monkeypatch.setitem(promptable._PIXELS_AT_ONCE, "cpu", 1)
+    alone, _ = prompted_masks(SAM.network(), rendered.pixel_values[0], prompts)
+    assert torch.equal(together, alone)
+
+
 def test_no_prompt_is_no_region(rendered):
     masks, scores = prompted_masks(SAM.network(), rendered.pixel_values[0], [])
     assert masks.shape == (0, 128, 128) and scores.shape == (0,)

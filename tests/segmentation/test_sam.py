@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.utils.data import DataLoader
 
 from gen import scenes
 from gen.artefact import ArtefactError
@@ -106,6 +107,29 @@ def test_sam2_leaves_a_video_models_memory_out_and_nothing_else(tmp_path, folder
     save_file(state, folders["sam2"] / "model.safetensors", {"format": "pt"})
 
 
+@pytest.mark.parametrize("name, other", [(name, other) for name in FAMILY for other in FAMILY if name != other])
+def test_a_folder_of_another_member_is_refused_when_built(name, other, folders):
+    with pytest.raises(ArtefactError, match=rf"weights=.*: its config.json names '{other}'; give a folder of {name}"):
+        FAMILY[name][0](weights=str(folders[other]))
+
+
+def test_a_folder_without_a_network_is_refused_when_built(tmp_path):
+    with pytest.raises(ArtefactError, match="config.json: cannot be read"):
+        Sam(weights=str(tmp_path))
+
+
+def test_loading_draws_no_random_numbers(folders, tmp_path):
+    """Or a training that goes on after a stop, and loads anew, would not be the one that never stopped."""
+    save_file(
+        {name: weight.contiguous() for name, weight in package_weights(tiny_sams.transformers_sam()).items()}, tmp_path / "a.safetensors"
+    )
+    sources = {"transformers": folders["sam"], "segment_anything": tmp_path / "a.safetensors"}
+    for source, weights in sources.items():
+        before = torch.get_rng_state()
+        Sam(weights=str(weights), source=source, device="cpu", dtype="bf16").network()
+        assert torch.equal(before, torch.get_rng_state()), source
+
+
 def test_weights_fit_exactly_or_are_refused(tmp_path):
     network = tiny_sams.transformers_sam()
     network.save_pretrained(tmp_path)
@@ -168,6 +192,22 @@ def test_a_gpu_finds_what_the_cpu_finds(compiled, pictures):
     on_gpu = Sam(weights="tiny", device="cuda", dtype="bf16", points_per_side=12, compile=compiled)
     for picture in pictures.pixel_values:
         assert (on_cpu(picture) == on_gpu(picture.cuda()).cpu()).float().mean() > 0.97
+
+
+def test_loader_processes_find_what_this_process_finds(folders, pictures):
+    segmenter = Sam(weights=str(folders["sam"]), dtype="fp32", **LENIENT)
+    loader = DataLoader(pictures.pixel_values, batch_size=None, num_workers=2, collate_fn=segmenter)
+    for picture, found in zip(pictures.pixel_values, loader, strict=True):
+        assert torch.equal(found, segmenter(picture))
+
+
+@pytest.mark.gpu
+def test_a_loader_process_that_cannot_use_the_gpu_says_so(pictures):
+    segmenter = Sam(weights="tiny", device="cuda", points_per_side=2)
+    segmenter(pictures.pixel_values[0].cuda())
+    loader = DataLoader(pictures.pixel_values, batch_size=None, num_workers=1, collate_fn=segmenter)
+    with pytest.raises(ValueError, match="use dataset.num_workers=0 or device=auto"):
+        next(iter(loader))
 
 
 @pytest.mark.slow
