@@ -39,8 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
         with initialize(config_path=None, version_base="1.3"):
             config = compose("config", words)
         refuse_added_keys(config)
-        if "on_bad_file" in config.dataset:
-            config.dataset.on_bad_file = "skip"  # the pass names and counts them
+        for key, value in {"on_bad_file": "skip", "num_held_out": 0}.items():  # the pass names bad files, and cuts every picture
+            if key in config.dataset:
+                config.dataset[key] = value
         data = instantiate(config.dataset, _target_wrapper_=checked)
         print(segment_data_set(data, options.out, options.shard_size, share))
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -14,11 +15,16 @@ from gen.segmentation.mask_rules import MaskRules
 from gen.segmentation.picture_key import key_seed, picture_key
 from gen.segmentation.promptable import PromptableModel
 from gen.segmentation.promptable_weights import Loader, loaded, refuse_bad_weights
+from image_utils.geometry import fitted_size, resize_label_map
+
+LARGEST_SIDE = 2048  # pixels: hundreds of proposed masks of a larger picture would not fit the memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class AutomaticSegmenter(ABC):
     """Base of the segmenters: the settings of automatic masks. Building one loads nothing; loader workers get the settings alone.
+
+    A picture whose longer side is above `LARGEST_SIDE` is cut at that size, and its regions are enlarged to its own.
 
     Attributes:
         weights: a size by its name, a folder on this disk, or a hub name.
@@ -98,5 +104,11 @@ class AutomaticSegmenter(ABC):
         self, pixel_values: Float[Tensor, "3 h w"], label_map: Int[Tensor, "h w"] | Bool[Tensor, "n h w"] | None = None
     ) -> Int[Tensor, "h w"] | Bool[Tensor, "n h w"]:
         """Return the regions of a picture in [-1, 1]; the data's own are not looked at."""
+        height, width = pixel_values.shape[1:]
+        size = fitted_size(width, height, min(max(width, height), LARGEST_SIDE))
+        seed = key_seed(picture_key(pixel_values))
+        if size != (width, height):
+            pixel_values = F.interpolate(pixel_values[None], (size[1], size[0]), mode="bilinear", antialias=True, align_corners=False)[0]
         found = self.propose(pixel_values)
-        return self.rules(found.masks, found.scores, key_seed(picture_key(pixel_values)))
+        regions = self.rules(found.masks, found.scores, seed)
+        return regions if size == (width, height) else resize_label_map(regions, (width, height))
