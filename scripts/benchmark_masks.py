@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     from gen.evaluation.mask_benchmark import compare, comparison_table, mask_case
     from gen.evaluation.report import circumstances, write_table
-    from gen.segmentation.promptable_weights import computes_in
+    from gen.segmentation.sams.promptable_weights import computes_in
 
     torch.set_num_threads(options.threads)
     try:

@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     from gen.evaluation.cases import DEVELOPMENT_SEED
     from gen.evaluation.report import circumstances, write_table
     from gen.evaluation.segmentation_metrics import score_segmenter, score_table
-    from gen.segmentation.sam import Sam
+    from gen.segmentation.sams.sam import Sam
 
     try:
         specs = [scenes.sample_scene(DEVELOPMENT_SEED, number, options.preset) for number in range(options.scenes)]

@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     import torch
 
     from gen import scenes
-    from gen.segmentation.tiny_sam import new_tiny_sam, prompt_loss, scene_batch
+    from gen.segmentation.sams.tiny_sam import new_tiny_sam, prompt_loss, scene_batch
 
     torch.manual_seed(options.seed)
     model, begin = new_tiny_sam(), time.process_time()

@@ -16,10 +16,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gen import scenes
-from gen.segmentation.automatic_masks import automatic_masks
-from gen.segmentation.promptable_weights import runs_on
-from gen.segmentation.sam import Sam
-from gen.segmentation.segment_anything_package import PackageNetwork, build_package_sam, import_segment_anything, reference_masks
+from gen.segmentation.sams.automatic_masks import automatic_masks
+from gen.segmentation.sams.promptable_weights import runs_on
+from gen.segmentation.sams.sam import Sam
+from gen.segmentation.sams.segment_anything_package import PackageNetwork, build_package_sam, import_segment_anything, reference_masks
 from gen.segmentation.suppression import mask_iou
 from image_utils import convert
 

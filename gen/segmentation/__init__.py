@@ -4,13 +4,13 @@ from gen.segmentation.cached import Cached
 from gen.segmentation.classical import Classical
 from gen.segmentation.ground_truth import GroundTruth
 from gen.segmentation.mask_rules import MaskRules
-from gen.segmentation.prompted import Prompt, PromptedSam
-from gen.segmentation.sam import Sam
-from gen.segmentation.sam2 import Sam2
-from gen.segmentation.sam_hq import SamHq
+from gen.segmentation.sams.prompted import Prompt, PromptedSam
+from gen.segmentation.sams.sam import Sam
+from gen.segmentation.sams.sam2 import Sam2
+from gen.segmentation.sams.sam_hq import SamHq
+from gen.segmentation.sams.text_prompted import SamText
 from gen.segmentation.segmenter import Segmenter
 from gen.segmentation.superpixels import Superpixels
-from gen.segmentation.text_prompted import SamText
 from gen.segmentation.whole_picture import WholePicture
 
 __all__ = [

@@ -14,7 +14,7 @@ from gen.data.image_folder import ImageFolder
 from gen.segmentation import Classical, GroundTruth
 from image_utils import convert, io
 from tests.one_step import assert_trains_by_name
-from tests.segmentation.tiny_sams import transformers_sam2
+from tests.segmentation.sams.tiny_sams import transformers_sam2
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gen.segmentation.automatic_masks import ProposedMasks, automatic_masks
 from gen.segmentation.mask_rules import MaskRules
 from gen.segmentation.picture_key import key_seed, picture_key
-from gen.segmentation.promptable import PromptableModel
-from gen.segmentation.promptable_weights import Loader, loaded, refuse_bad_weights
+from gen.segmentation.sams.automatic_masks import ProposedMasks, automatic_masks
+from gen.segmentation.sams.promptable import PromptableModel
+from gen.segmentation.sams.promptable_weights import Loader, loaded, refuse_bad_weights
 from image_utils.geometry import fitted_size, resize_label_map
 
 LARGEST_SIDE = 2048  # pixels: hundreds of proposed masks of a larger picture would not fit the memory

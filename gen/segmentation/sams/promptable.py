@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from gen.segmentation.mask_decoder import SharedImage, run_decoder
+from gen.segmentation.sams.mask_decoder import SharedImage, run_decoder
 
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of 8-bit RGB: ImageNet's, in all networks of the family
 _CELLS_AT_ONCE = {"cpu": 1 << 14, "cuda": 1 << 19}  # image cells times prompts of one pass of the decoder; fits the caches of a CPU

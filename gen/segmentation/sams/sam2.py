@@ -10,10 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gen.pretrained_folder import load_network, pretrained_folder
-from gen.segmentation.automatic_segmenter import AutomaticSegmenter
-from gen.segmentation.mask_decoder import SharedImage, cell_by_cell
-from gen.segmentation.promptable_weights import Loader
-from gen.segmentation.sam import SamNetwork
+from gen.segmentation.sams.automatic_segmenter import AutomaticSegmenter
+from gen.segmentation.sams.mask_decoder import SharedImage, cell_by_cell
+from gen.segmentation.sams.promptable_weights import Loader
+from gen.segmentation.sams.sam import SamNetwork
 
 
 class Sam2Network(SamNetwork):

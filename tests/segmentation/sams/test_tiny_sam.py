@@ -6,8 +6,8 @@ import torch
 
 from gen import scenes
 from gen.evaluation.segmentation_metrics import score_segmenter
-from gen.segmentation.sam import Sam
-from gen.segmentation.tiny_sam import new_tiny_sam, prompt_loss, scene_batch
+from gen.segmentation.sams.sam import Sam
+from gen.segmentation.sams.tiny_sam import new_tiny_sam, prompt_loss, scene_batch
 from scripts.train_tiny_sam import main
 
 

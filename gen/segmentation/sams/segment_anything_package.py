@@ -19,8 +19,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from gen.artefact import ArtefactError
-from gen.segmentation.mask_decoder import SharedImage
-from gen.segmentation.promptable import TwoWayNetwork
+from gen.segmentation.sams.mask_decoder import SharedImage
+from gen.segmentation.sams.promptable import TwoWayNetwork
 from gen.segmentation.suppression import box_nms
 
 

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gen.artefact import ArtefactError
-from gen.segmentation.prompted import Prompt, prompted_masks
-from gen.segmentation.sam import Sam
-from gen.segmentation.text_prompted import SamText
+from gen.segmentation.sams.prompted import Prompt, prompted_masks
+from gen.segmentation.sams.sam import Sam
+from gen.segmentation.sams.text_prompted import SamText
 
 SAM = Sam(weights="tiny", device="cpu", dtype="fp32")
 

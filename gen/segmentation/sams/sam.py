@@ -11,11 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gen.pretrained_folder import load_network, pretrained_folder
-from gen.segmentation.automatic_segmenter import AutomaticSegmenter
-from gen.segmentation.mask_decoder import SharedImage
-from gen.segmentation.promptable import TwoWayNetwork
-from gen.segmentation.promptable_weights import Loader, refuse_bad_weights
-from gen.segmentation.segment_anything_package import load_package_sam
+from gen.segmentation.sams.automatic_segmenter import AutomaticSegmenter
+from gen.segmentation.sams.mask_decoder import SharedImage
+from gen.segmentation.sams.promptable import TwoWayNetwork
+from gen.segmentation.sams.promptable_weights import Loader, refuse_bad_weights
+from gen.segmentation.sams.segment_anything_package import load_package_sam
 
 
 class SamNetwork(TwoWayNetwork):
@@ -67,7 +67,7 @@ class Sam(AutomaticSegmenter):
     @staticmethod
     def sizes() -> dict[str, str]:
         """Return what a size's name stands for."""
-        shipped = Path(__file__).resolve().parents[1] / "weights" / "sam_tiny"
+        shipped = Path(__file__).resolve().parents[2] / "weights" / "sam_tiny"
         return {"tiny": str(shipped), **{size: f"facebook/sam-vit-{size}" for size in ("base", "large", "huge")}}
 
     @staticmethod

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gen.segmentation.promptable import Frame, PromptableModel, boxes_of
+from gen.segmentation.sams.promptable import Frame, PromptableModel, boxes_of
 from gen.segmentation.suppression import box_nms
 
 _MARGIN, _ENOUGH = 0.1, 64  # by how much a mask may seem less stable at low resolution than it is, and of how many pixels on

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gen.segmentation.segment_anything_package import import_segment_anything
+from gen.segmentation.sams.segment_anything_package import import_segment_anything
 
 SIDE, WIDTH = 64, 32
 _VISION = {"image_size": SIDE, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "mlp_dim": 64, "output_channels": WIDTH}

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from gen.artefact import ArtefactError
 from gen.pretrained_folder import load_network, pretrained_folder
-from gen.segmentation.automatic_segmenter import AutomaticSegmenter
 from gen.segmentation.mask_rules import MaskRules
 from gen.segmentation.picture_key import key_seed, picture_key
-from gen.segmentation.promptable_weights import refuse_bad_weights, runs_on
-from gen.segmentation.prompted import Prompt, prompted_masks
-from gen.segmentation.sam import Sam
+from gen.segmentation.sams.automatic_segmenter import AutomaticSegmenter
+from gen.segmentation.sams.promptable_weights import refuse_bad_weights, runs_on
+from gen.segmentation.sams.prompted import Prompt, prompted_masks
+from gen.segmentation.sams.sam import Sam
 from gen.segmentation.suppression import box_nms
 from image_utils import convert
 

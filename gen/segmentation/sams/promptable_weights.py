@@ -14,7 +14,7 @@ from gen.artefact import ArtefactError
 from gen.pretrained_folder import read_config
 
 if TYPE_CHECKING:
-    from gen.segmentation.promptable import PromptableModel
+    from gen.segmentation.sams.promptable import PromptableModel
 
 Loader = Callable[[str, torch.device, torch.dtype, bool], "PromptableModel"]
 

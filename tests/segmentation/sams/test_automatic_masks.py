@@ -10,9 +10,9 @@ import torch
 
 from gen import scenes
 from gen.evaluation.mask_benchmark import agreement, package_weights
-from gen.segmentation.automatic_masks import ProposedMasks, automatic_masks
-from gen.segmentation.sam import Sam
-from gen.segmentation.segment_anything_package import PackageNetwork, build_package_sam, reference_masks
+from gen.segmentation.sams.automatic_masks import ProposedMasks, automatic_masks
+from gen.segmentation.sams.sam import Sam
+from gen.segmentation.sams.segment_anything_package import PackageNetwork, build_package_sam, reference_masks
 from image_utils import convert
 
 CPU = torch.device("cpu")
@@ -96,8 +96,8 @@ def test_a_network_that_finds_nothing(network, picture):
 
 
 def test_memory_bounds_change_nothing(network, picture, monkeypatch):
-    from gen.segmentation import automatic_masks as module
-    from gen.segmentation import promptable as bounds
+    from gen.segmentation.sams import automatic_masks as module
+    from gen.segmentation.sams import promptable as bounds
 
     settings = (0.6, 0.7, 1.0, 0.7)
     at_once = automatic_masks(promptable(network), picture, 8, *settings)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gen.segmentation.promptable import PromptableModel, TwoWayNetwork
-from gen.segmentation.sam import SamNetwork
-from gen.segmentation.sam2 import Sam2Network
-from gen.segmentation.sam_hq import SamHqNetwork
-from gen.segmentation.segment_anything_package import PackageNetwork
-from tests.segmentation import tiny_sams
+from gen.segmentation.sams.promptable import PromptableModel, TwoWayNetwork
+from gen.segmentation.sams.sam import SamNetwork
+from gen.segmentation.sams.sam2 import Sam2Network
+from gen.segmentation.sams.sam_hq import SamHqNetwork
+from gen.segmentation.sams.segment_anything_package import PackageNetwork
+from tests.segmentation.sams import tiny_sams
 
 CPU = torch.device("cpu")
 POINTS = torch.tensor([[[10.0, 12.0], [30.0, 20.0]], [[70.0, 40.0], [2.0, 3.0]]])
@@ -118,7 +118,7 @@ def test_sam2_takes_the_best_of_three_where_the_one_is_not_stable(picture):
 
 def test_prompts_are_independent_of_each_other(picture, monkeypatch):
     """However many are decoded at once."""
-    from gen.segmentation import promptable
+    from gen.segmentation.sams import promptable
 
     ours = SamNetwork(tiny_sams.transformers_sam(), tiny_sams.SIDE, "vision_encoder", CPU, torch.float32, False)
     embedding = ours.embed(picture)

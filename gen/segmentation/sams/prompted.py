@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gen.segmentation.automatic_segmenter import AutomaticSegmenter
 from gen.segmentation.mask_rules import MaskRules
 from gen.segmentation.picture_key import key_seed, picture_key
-from gen.segmentation.promptable import PromptableModel
-from gen.segmentation.sam import Sam
+from gen.segmentation.sams.automatic_segmenter import AutomaticSegmenter
+from gen.segmentation.sams.promptable import PromptableModel
+from gen.segmentation.sams.sam import Sam
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ from gen import scenes
 from gen.artefact import ArtefactError
 from gen.evaluation.mask_benchmark import package_weights
 from gen.segmentation.mask_rules import MaskRules
-from gen.segmentation.promptable_weights import computes_in
-from gen.segmentation.sam import Sam
-from gen.segmentation.sam2 import Sam2
-from gen.segmentation.sam_hq import SamHq
+from gen.segmentation.sams import automatic_segmenter
+from gen.segmentation.sams.promptable_weights import computes_in
+from gen.segmentation.sams.sam import Sam
+from gen.segmentation.sams.sam2 import Sam2
+from gen.segmentation.sams.sam_hq import SamHq
 from gen.segmentation.segmenter import Segmenter
-from tests.segmentation import tiny_sams
+from tests.segmentation.sams import tiny_sams
 
 FAMILY = {
     "sam": (Sam, tiny_sams.transformers_sam),
@@ -52,6 +53,17 @@ def test_every_member_segments_in_the_pictures_own_geometry(name, dtype, folders
     labels = segmenter(picture)
     assert labels.shape == (30, 50) and labels.dtype == torch.long
     assert torch.equal(labels, segmenter(picture))
+
+
+def test_a_large_picture_is_cut_small_and_its_regions_are_as_large_as_it(folders, monkeypatch):
+    segmenter = Sam(weights=str(folders["sam"]), **LENIENT)
+    picture = torch.rand(3, 30, 50, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    whole = segmenter(picture)
+    monkeypatch.setattr(automatic_segmenter, "LARGEST_SIDE", 25)
+    small = segmenter(picture)
+    assert small.shape == (30, 50)
+    assert torch.equal(small[::2, ::2], small[1::2, 1::2]), "each pixel was enlarged to four"
+    assert not torch.equal(small, whole)
 
 
 def test_building_loads_nothing_and_workers_get_the_settings_alone(folders):
@@ -178,7 +190,7 @@ def test_refused_at_the_first_picture(tmp_path, monkeypatch):
 
 
 def test_lending_names_leaves_no_trace():
-    from gen.segmentation.segment_anything_package import import_segment_anything
+    from gen.segmentation.sams.segment_anything_package import import_segment_anything
 
     before = "torchvision" in sys.modules
     import_segment_anything()

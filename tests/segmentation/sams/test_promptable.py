@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gen.segmentation.promptable import Frame, boxes_of
+from gen.segmentation.sams.promptable import Frame, boxes_of
 from image_utils import convert
 
 SIZES = {"wide": (300, 500), "high": (500, 300), "square": (256, 256), "small": (40, 64), "exact": (128, 128), "thin": (600, 5)}
@@ -54,7 +54,7 @@ def test_what_is_drawn_at_a_point_comes_back_at_that_point(size, fit):
 
 
 def test_to_picture_equals_the_package():
-    from tests.segmentation import tiny_sams
+    from tests.segmentation.sams import tiny_sams
 
     network = tiny_sams.package_sam()
     logits = torch.randn(3, 16, 16)
@@ -67,7 +67,7 @@ def test_to_picture_equals_the_package():
 @pytest.mark.parametrize("size", [(16, 12), (700, 900)], ids=str)
 def test_masks_come_in_portions_that_fit_into_memory(size, monkeypatch):
     """Of a small picture the network's square is the larger."""
-    from gen.segmentation import promptable
+    from gen.segmentation.sams import promptable
 
     logits, frame = torch.randn(9, 16, 16, generator=torch.Generator().manual_seed(0)), Frame(*size, 256, "pad")
     monkeypatch.setitem(promptable._PIXELS_AT_ONCE, "cpu", 4 * max(256 * 256, size[0] * size[1]))

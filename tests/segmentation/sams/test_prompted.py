@@ -8,8 +8,8 @@ import torch
 from gen import scenes
 from gen.evaluation.segmentation_metrics import mean_best_overlap
 from gen.segmentation.mask_rules import MaskRules
-from gen.segmentation.prompted import Prompt, PromptedSam, prompted_masks
-from gen.segmentation.sam import Sam
+from gen.segmentation.sams.prompted import Prompt, PromptedSam, prompted_masks
+from gen.segmentation.sams.sam import Sam
 from gen.segmentation.suppression import mask_iou
 
 SAM = Sam(weights="tiny", device="cpu", dtype="fp32")
@@ -90,7 +90,7 @@ def test_rules_make_a_label_map(rendered):
 
 
 def test_memory_bounds_change_nothing(rendered, monkeypatch):
-    from gen.segmentation import promptable
+    from gen.segmentation.sams import promptable
 
     prompts = [Prompt(box=box) for box, _ in boxes_and_masks(rendered.label_map[0])] * 2
     together, _ = prompted_masks(SAM.network(), rendered.pixel_values[0], prompts)
