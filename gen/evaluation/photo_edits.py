@@ -22,7 +22,7 @@ from image_utils.draw import overlay_regions
 from image_utils.geometry import fitted_size
 from image_utils.grid import image_grid
 
-SHOWN_SIDE = 320  # pixels, of the longer side of a picture on the sheet
+SHOWN_SIDE = 224  # pixels, of the longer side of a picture on the sheet
 LARGEST = 0.15  # of the picture; a larger object has little room to move
 
 
