@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gen.evaluation.photo_edits import edit_photo, photo_sheet, photo_table
+from gen.evaluation.photo_edits import SHOWN_SIDE, edit_photo, photo_sheet, photo_table
 from tests.evaluation.toy_pipelines import OwnColour, Painter, toy_pipeline
 
 PHOTO = Image.new("RGB", (64, 32), (200, 200, 200))
@@ -26,11 +26,13 @@ def test_the_object_inside_the_picture_moves_to_where_there_is_room(regions):
     edits = edit_photo(toy_pipeline(OwnColour(), Painter), "sub/one", PHOTO, regions)
     assert (edits.name, edits.region) == ("sub/one", 2)  # the smaller of two
     _, _, painted, moved, removed = edits.row
-    assert painted.getpixel((40, 75)) == pytest.approx((200, 0, 0), abs=30)  # the rows are shown five times as large
-    assert moved.getpixel((45 + 96, 75)) == pytest.approx((200, 0, 0), abs=30)  # by 0.3 of the width
-    assert removed.getpixel((45 + 96, 75)) == pytest.approx((200, 200, 200), abs=30)
+    factor = SHOWN_SIDE / 64  # of the rows
+    assert painted.getpixel((round(8 * factor), round(15 * factor))) == pytest.approx((200, 0, 0), abs=30)
+    beside = (round((9 + 0.3 * 64) * factor), round(15 * factor))
+    assert moved.getpixel(beside) == pytest.approx((200, 0, 0), abs=30)  # by 0.3 of the width
+    assert removed.getpixel(beside) == pytest.approx((200, 200, 200), abs=30)
     assert (edits.moved_outside, edits.removed_outside) == (0.0, 0.0)
-    assert photo_sheet([edits]).height > 160
+    assert photo_sheet([edits]).height > SHOWN_SIDE / 2
     assert photo_table([edits]).splitlines()[2].startswith(f"| sub/one | {edits.psnr:.1f} | 0 % | 0 % |")
 
 
