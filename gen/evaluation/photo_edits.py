@@ -89,9 +89,7 @@ def photo_table(edits: list[PhotoEdits]) -> str:
     """Return the figures as a Markdown table, and a link to the sheet."""
     lines = ["| photograph | PSNR from latents alone, dB | pixels changed outside the move | outside the removal |", "|---|---|---|---|"]
     lines += [f"| {edit.name} | {edit.psnr:.1f} | {100 * edit.moved_outside:g} % | {100 * edit.removed_outside:g} % |" for edit in edits]
-    picture = (
-        "![Rows are photographs: the picture, its regions, the same from its latents alone, one object moved, and removed](photos.png)"
-    )
+    picture = "![Each row: a photograph, its regions, the same from its latents alone, one object moved, and removed](photos.png)"
     return "\n".join([*lines, "", picture])
 
 
