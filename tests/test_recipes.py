@@ -39,6 +39,7 @@ def test_a_recipe_says_where_it_comes_from_and_what_to_expect(name):
     assert (composed(f"+experiment={name}").exp, composed(f"+experiment={name}_paper").exp) == (name, f"{name}_paper")
 
 
+@pytest.mark.slow
 def test_a_fresh_process_loads_what_a_recipe_exported(tmp_path, repository):
     """Without the classes that training happened to import."""
     overrides = ["+experiment=gen", *TINY, "model/region_encoder/backbone=dinov2", *toy_backbone("dinov2_with_registers")]

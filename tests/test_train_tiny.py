@@ -119,6 +119,7 @@ def test_a_signal_ends_train_py_with_the_code_that_says_start_it_again(tmp_path,
     assert json.loads((tmp_path / "outputs" / "tiny" / "status.json").read_text())["status"] == "requeue"
 
 
+@pytest.mark.slow
 def test_the_weights_are_a_function_of_the_seed(tmp_path):
     for exp, seed in (("one", 1), ("again", 1), ("two", 2)):
         run(f"exp={exp}", f"seed={seed}", "trainer.max_train_steps=1")

@@ -14,6 +14,7 @@ import pytest
 APART = Path(sys.prefix) / "timm"
 
 
+@pytest.mark.timm
 def test_what_needs_timm_passes_with_timm(repository):
     if importlib.util.find_spec("timm") is not None:
         pytest.skip("timm is installed: its tests run like all others")
