@@ -78,8 +78,8 @@ def _check(words: list[str], built: set[str]) -> dict[str, Any]:
 
 
 def _build(config: DictConfig, group: str) -> None:
-    """Build a part and forget it, unless it reads pretrained weights."""
-    if not re.search(r'"weights": "(?!random")', json.dumps(OmegaConf.to_container(config[group], resolve=True))):
+    """Build a part and forget it, unless it reads pretrained weights; a data set's segmenter reads its own at the first picture."""
+    if group == "dataset" or not re.search(r'"weights": "(?!random")', json.dumps(OmegaConf.to_container(config[group], resolve=True))):
         instantiate(config[group], _target_wrapper_=checked)
 
 

@@ -90,6 +90,11 @@ def test_a_model_that_reads_weights_is_not_built(capsys, monkeypatch):
     assert code == 0 and json.loads(said)
 
 
+def test_a_data_set_whose_segmenter_reads_weights_is_built_all_the_same(capsys, monkeypatch):
+    code, _, said = check(capsys, monkeypatch, "dataset=image_folder dataset.root=nowhere dataset/segmenter=sam2")
+    assert code == 2 and "dataset.root='nowhere' is not a folder" in said
+
+
 def test_groups_are_listed(capsys, monkeypatch):
     code, said, _ = check(capsys, monkeypatch, options=["--groups"])
     groups = json.loads(said)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from gen.data.picture import Picture
-from gen.data.picture_data import PictureData
+from gen.data.picture_data import PictureData, drawn_to_hold_out
 from gen.data.region_data import sample_seed
 from gen.data.viewpoint import Viewpoint
 from gen.segmentation import GroundTruth
@@ -98,8 +98,7 @@ class ClipData(PictureData):
                     f"dataset.num_held_out={self.num_held_out} leaves no clip to train on: {self.root} holds {len(clips)}; "
                     "give more clips or a smaller number (0 validates on the training clips)"
                 )
-            # Which clips are held out follows from their number alone, so that it is the same in every run.
-            held_out = set(sorted(range(len(clips)), key=lambda index: sample_seed(0, index))[: self.num_held_out])
+            held_out = set(drawn_to_hold_out(self.num_held_out, len(clips)))
             self._held_out_clips = [clip for index, clip in enumerate(clips) if index in held_out]
             clips = [clip for index, clip in enumerate(clips) if index not in held_out]
         places = [(clip, frame, length) for clip, length in clips for frame in range(length)]

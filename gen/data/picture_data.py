@@ -70,8 +70,7 @@ class PictureData(RegionData):
                 f"dataset.num_held_out={self.num_held_out} leaves no picture to train on: {self.root} holds {len(usable)} usable "
                 "pictures; give more pictures or a smaller number (0 validates on the training pictures)"
             )
-        # Which pictures are held out follows from their number alone, so that it is the same in every run.
-        held_out = heapq.nsmallest(self.num_held_out, range(len(usable)), key=lambda index: sample_seed(0, index))
+        held_out = drawn_to_hold_out(self.num_held_out, len(usable))
         self._training = _without(usable, held_out)
         self._held_out = [usable[index] for index in sorted(held_out)] or self._training
 
@@ -237,6 +236,11 @@ def _without(entries: Sequence[Any], left_out: list[int]) -> Sequence[Any]:
         return array("q", np.delete(np.arange(entries.start, entries.stop), left_out).tobytes())
     numbers = set(left_out)
     return [entry for number, entry in enumerate(entries) if number not in numbers]
+
+
+def drawn_to_hold_out(count: int, of: int) -> list[int]:
+    """Draw what is held out: it follows from the number of pictures, or clips, alone, so that it is the same in every run."""
+    return heapq.nsmallest(count, range(of), key=lambda index: sample_seed(0, index))
 
 
 def _unknown(picture: Picture) -> Picture:
