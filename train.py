@@ -21,14 +21,24 @@ from configs import build_store
 from configs.hydra import main
 from gen.artefact import naming_a_full_disk
 from gen.data.region_data import RegionData
+from gen.gallery import Previews
 from gen.training.run_folder import folder_of, record_end
 from gen.training.trainer import Trainable, Trainer
 
 
-def train(trainer: Trainer, dataset: RegionData, model: Trainable, evaluation: Callable | None, exp: str, zen_cfg: DictConfig) -> None:
+def train(
+    trainer: Trainer,
+    dataset: RegionData,
+    model: Trainable,
+    previews: Previews,
+    evaluation: Callable | None,
+    exp: str,
+    zen_cfg: DictConfig,
+) -> None:
     """Train in outputs/<exp>, then evaluate what was trained; the arguments are built in this order."""
     folder = folder_of(exp)
-    trainer.fit(model, dataset, folder=folder, config=OmegaConf.to_container(zen_cfg, resolve=True), seed=zen_cfg.seed)
+    config = OmegaConf.to_container(zen_cfg, resolve=True)
+    trainer.fit(model, dataset, previews, folder=folder, config=config, seed=zen_cfg.seed)
     if os.environ.get("RANK", "0") == "0":
         with naming_a_full_disk(folder):
             if evaluation is not None:

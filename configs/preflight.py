@@ -68,7 +68,7 @@ def _check(words: list[str], built: set[str]) -> dict[str, Any]:
     refuse_added_keys(config)
     folder = folder_of(config.exp)
     values: Any = OmegaConf.to_container(config, resolve=True)
-    for group in ("trainer", "dataset", "model", "evaluation"):
+    for group in ("trainer", "dataset", "model", "previews", "evaluation"):
         if values[group] is not None and json.dumps(values[group]) not in built:  # the members of a sweep share most of their parts
             _build(config, group)
             built.add(json.dumps(values[group]))

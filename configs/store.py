@@ -11,7 +11,7 @@ from omegaconf import MISSING
 # A signature is the schema. "all" hands plain lists and dicts to constructors: diffusers cannot save omegaconf's.
 full = make_custom_builds_fn(populate_full_signature=True, hydra_convert="all")
 
-GROUPS = [{"trainer": "base"}, {"dataset": "scenes"}, {"model": "region_diffusion"}, {"evaluation": None}]
+GROUPS = [{"trainer": "base"}, {"dataset": "scenes"}, {"model": "region_diffusion"}, {"previews": "panels"}, {"evaluation": None}]
 
 
 @dataclass
@@ -22,6 +22,7 @@ class Config:
         trainer: gen.training.trainer.Trainer
         dataset: a gen.data.region_data.RegionData
         model: a gen.training.trainer.Trainable
+        previews: what is drawn while it trains
         evaluation: what is measured after training
         exp: the run's name; its folder is outputs/<exp>
         tags: for the tracker
@@ -32,6 +33,7 @@ class Config:
     trainer: Any = MISSING
     dataset: Any = MISSING
     model: Any = MISSING
+    previews: Any = MISSING
     evaluation: Any = None
     exp: str = "run"
     tags: list[str] = field(default_factory=list)

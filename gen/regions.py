@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -176,15 +177,17 @@ class RegionLatents(TensorFields):
 
 
 def concatenate(parts: list[RegionLatents]) -> RegionLatents:
-    """Join latents along the batch dimension; optional pose fields must be known in all of them or in none."""
+    """Join latents along the batch dimension; depth and yaw that only some of them know are unknown (NaN) in the others."""
 
-    def join(*values):
-        if values[0] is None:
+    def join(name: str) -> Any:
+        values = [getattr(part.pose, name) for part in parts]
+        known = next((value for value in values if value is not None), None)
+        if known is None:
             return None
-        return torch.cat(values)
+        unknown = [known.new_full((len(part.valid), *known.shape[1:]), torch.nan) for part in parts]
+        return torch.cat([unknown[i] if value is None else value for i, value in enumerate(values)])
 
-    poses = [part.pose for part in parts]
-    pose = RegionPose(*(join(*(getattr(item, field.name) for item in poses)) for field in fields(RegionPose)))
+    pose = RegionPose(**{field.name: join(field.name) for field in fields(RegionPose)})
     return RegionLatents(torch.cat([part.tokens for part in parts]), pose, torch.cat([part.valid for part in parts]))
 
 

@@ -1,4 +1,4 @@
-"""Edit a picture: encode, change the latents, paint, and put back what must not change."""
+"""Edit a picture by a plan: encode, change the latents, paint, and put back what must not change."""
 
 from __future__ import annotations
 
@@ -11,50 +11,17 @@ from jaxtyping import Bool, Float, Int
 from PIL import Image
 from torch import Tensor
 
-from gen.editing.framing import frame_image, frame_regions, paste_changed, unframe_mask
-from gen.editing.operations import regions_present
+from gen.editing.framing import frame_regions
+from gen.editing.latent_image import CutImage, LatentImage
+from gen.editing.painting import EditedPixels, check_extent, paint_edited
 from gen.editing.plan import EditPlan, apply
-from gen.editing.preserve import changed_area, composite
+from gen.editing.preserve import composite
 from gen.editing.refine import Refinement, refine
 from gen.regions import RegionLatents, RegionPose, Regions
 from image_utils.geometry import fitted_size
 
 if TYPE_CHECKING:
     from gen.models.pipeline import RegionPipeline
-
-
-@dataclass(frozen=True)
-class CutImage:
-    """A picture with its regions, both of one size.
-
-    Attributes:
-        image: RGB.
-        regions: a label map (0 is the background), or the masks of one picture.
-    """
-
-    image: Image.Image
-    regions: Regions | Int[Tensor, "h w"]
-
-    def __post_init__(self) -> None:
-        height, width = self.regions.shape if isinstance(self.regions, Tensor) else self.regions.masks.shape[-2:]
-        if (width, height) != self.image.size:
-            own = f"{self.image.width}x{self.image.height}"
-            raise ValueError(f"the regions are {width}x{height} pixels, but the picture is {own}; give regions of the picture's size")
-
-
-@dataclass(frozen=True)
-class EditedPixels:
-    """Pictures at the pipeline's resolution after an edit.
-
-    Attributes:
-        pixel_values: in [-1, 1]; the source's own outside `changed` if the plan composites.
-        latents: what was painted.
-        changed: what the edit may have changed.
-    """
-
-    pixel_values: Float[Tensor, "b 3 h w"]
-    latents: RegionLatents
-    changed: Bool[Tensor, "b h w"]
 
 
 @dataclass(frozen=True)
@@ -96,13 +63,20 @@ def edit_image(
     Raises:
         ValueError: if regions and picture differ in size, or an edit does not fit.
     """
-    resolution = pipeline.resolution
-    pixel_values, framed = _framed(pipeline, CutImage(image, regions))
-    latents = {name: pipeline.encode(*_framed(pipeline, source)) for name, source in (sources or {}).items()}
-    painted = _paint(pipeline, pixel_values, framed, plan, latents, fitted_size(*image.size, resolution))
-    area = painted.changed[0] if plan.composite else None
-    edited = paste_changed(image, painted.pixel_values[0].cpu(), None if area is None else area.cpu())
-    return EditResult(edited, painted.latents, unframe_mask(painted.changed[0], image.size), framed)
+    picture = LatentImage.encode(pipeline, image, regions)
+    if plan.refinement_steps:
+        picture = picture.refined(plan.refinement_steps, plan.seed)
+    others = {name: LatentImage.encode(pipeline, source.image, source.regions).latents for name, source in (sources or {}).items()}
+    after = apply(plan, picture.latents, others)
+    painted = picture.paint_pixels(
+        after,
+        prompt=plan.prompt,
+        seed=plan.seed,
+        num_inference_steps=plan.num_inference_steps,
+        guidance_scale=plan.guidance_scale,
+    )
+    edited = picture.at_full_size(painted, plan.composite)[0]
+    return EditResult(edited, after, picture.changed(after), picture.regions)
 
 
 def edit_pixels(
@@ -124,7 +98,15 @@ def edit_pixels(
     Raises:
         ValueError: if a picture has another size, or an edit does not fit.
     """
-    painted = _paint(pipeline, pixel_values, regions, plan, sources or {}, (pipeline.resolution, pipeline.resolution))
+    before = pipeline.encode(pixel_values, regions)
+    if plan.refinement_steps:
+        before = refine(pipeline, pixel_values, before, Refinement(num_steps=plan.refinement_steps, seed=plan.seed))
+    after = apply(plan, before, sources or {})
+    painted = paint_edited(
+        pipeline, pixel_values, regions, before, after,
+        prompt=plan.prompt, num_inference_steps=plan.num_inference_steps, guidance_scale=plan.guidance_scale,
+        generator=torch.Generator().manual_seed(plan.seed),
+    )  # fmt: skip
     if not plan.composite:
         return painted
     source = pixel_values.to(painted.pixel_values)
@@ -150,46 +132,4 @@ def rehearse(plan: EditPlan, picture: CutImage, sources: Mapping[str, CutImage],
         return RegionLatents(torch.zeros(*framed.valid.shape, 1, 1), RegionPose.from_regions(framed), framed.valid)
 
     after = apply(plan, posed(picture), {name: posed(source) for name, source in sources.items()})
-    _check_extent(after, fitted_size(*picture.image.size, resolution), resolution)
-
-
-def _paint(
-    pipeline: RegionPipeline,
-    pixel_values: Float[Tensor, "b 3 h w"],
-    regions: Regions,
-    plan: EditPlan,
-    sources: Mapping[str, RegionLatents],
-    extent: tuple[int, int],
-) -> EditedPixels:
-    """Encode, edit and decode; nothing is put back yet. `extent` is the picture's (width, height) inside the square."""
-    before = pipeline.encode(pixel_values, regions)
-    if plan.refinement_steps:
-        before = refine(pipeline, pixel_values, before, Refinement(num_steps=plan.refinement_steps, seed=plan.seed))
-    after = apply(plan, before, sources)
-    _check_extent(after, extent, pipeline.resolution)
-    changed = changed_area(regions.to(before.valid.device), before, after)
-    painted = pipeline.decode(
-        after,
-        prompt=plan.prompt,
-        context=pipeline.surroundings(pixel_values, changed),
-        num_inference_steps=plan.num_inference_steps,
-        guidance_scale=plan.guidance_scale,
-        generator=torch.Generator().manual_seed(plan.seed),
-    )
-    return EditedPixels(painted, after, changed)
-
-
-def _framed(pipeline: RegionPipeline, cut: CutImage) -> tuple[Float[Tensor, "1 3 r r"], Regions]:
-    return frame_image(cut.image, pipeline.resolution), frame_regions(cut.regions, pipeline.resolution, pipeline.num_regions)
-
-
-def _check_extent(latents: RegionLatents, extent: tuple[int, int], resolution: int) -> None:
-    """Refuse a centre that lies in the square but beyond a picture that is not square."""
-    right, bottom = extent[0] / resolution, extent[1] / resolution
-    for region in regions_present(latents):
-        x, y = latents.pose.centre[0, region].tolist()
-        if x > right or y > bottom:
-            raise ValueError(
-                f"region {region} would have its centre at ({x:.3f}, {y:.3f}), outside the picture; "
-                f"positions are shares of its longer side: keep x within [0, {right:.3f}] and y within [0, {bottom:.3f}]"
-            )
+    check_extent(after, fitted_size(*picture.image.size, resolution), resolution)

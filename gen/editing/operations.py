@@ -114,6 +114,19 @@ def remove(latents: RegionLatents, region: int) -> RegionLatents:
     return replace(latents, valid=_placed(latents.valid, region, torch.zeros_like(latents.valid[:, region])))
 
 
+def keep(latents: RegionLatents, region: int, background: bool = True) -> RegionLatents:
+    """Take every other object out of the set, and the background too if it shall not stay.
+
+    Raises:
+        ValueError: if the region is not there.
+    """
+    _check_region(latents, region)
+    kept = torch.zeros_like(latents.valid)
+    kept[:, region] = True
+    kept[:, 0] = background
+    return replace(latents, valid=latents.valid & kept)
+
+
 def swap(latents: RegionLatents, a: int, b: int) -> RegionLatents:
     """Let two regions trade places: the centres (and depths) trade; appearance, size, flip and angle stay with each object.
 

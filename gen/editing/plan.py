@@ -92,6 +92,18 @@ class Remove:
 
 
 @dataclass(frozen=True)
+class Keep:
+    """Take every other object out of the picture."""
+
+    operation: ClassVar[str] = "keep"
+    region: int
+
+    def apply(self, latents: RegionLatents, sources: Mapping[str, RegionLatents]) -> RegionLatents:
+        """Return the edited latents."""
+        return operations.keep(latents, self.region)
+
+
+@dataclass(frozen=True)
 class Swap:
     """Let two regions trade places."""
 
@@ -149,7 +161,7 @@ class Interpolate:
 
 
 # The closed list of what a plan may hold; a new edit is a function in operations.py, a class above, and its name here.
-Edit = Move | Resize | Flip | Rotate | Turn | Remove | Swap | Copy | Insert | Interpolate
+Edit = Move | Resize | Flip | Rotate | Turn | Remove | Keep | Swap | Copy | Insert | Interpolate
 OPERATIONS: dict[str, type] = {kind.operation: kind for kind in get_args(Edit)}
 
 

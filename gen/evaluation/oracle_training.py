@@ -115,8 +115,8 @@ class OracleTraining(nn.Module):
         return row[free], drawn[free]
 
     @torch.no_grad()
-    def preview(self, batch: RegionBatch) -> dict[str, Image]:
-        """Return one sheet: source, true regions, and the regions that the oracle sees in their boxes."""
+    def preview(self, batch: RegionBatch, previews: object = None) -> dict[str, Image]:
+        """Return one sheet: source, true regions, and the regions that the oracle sees in their boxes; there is no pipeline to preview."""
         view = batch.source
         objects = view.regions.valid.clone()
         objects[:, 0] = False

@@ -16,6 +16,7 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     UNet2DConditionModel,
 )
+from diffusers.utils.torch_utils import randn_tensor
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -171,7 +172,7 @@ class RegionPipeline:
         camera: Float[Tensor, "b 12"] | None = None,
         num_inference_steps: int = 4,
         guidance_scale: float = 1.0,
-        generator: torch.Generator | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
     ) -> Float[Tensor, "b 3 h w"]:
         """Paint latents.
 
@@ -183,7 +184,7 @@ class RegionPipeline:
             camera: of the view to paint relative to the picture's, see `RegionBatch.camera`, for a pipeline with a camera token.
             num_inference_steps: denoising steps.
             guidance_scale: 1 is off; more follows the latents more closely.
-            generator: of the noise, on the CPU; the same state gives the same picture.
+            generator: of the noise, on the CPU; the same state gives the same picture. A list gives every picture its own.
 
         Returns:
             Pixels in [-1, 1].
@@ -208,7 +209,8 @@ class RegionPipeline:
             unguided = self.predict(noisy, timesteps, plain, context, control)
             return unguided + guidance_scale * (prediction - unguided)
 
-        noise = torch.randn(batch_size, self.latent_space.channels, side, side, generator=generator).to(self.device)
+        shape = (batch_size, self.latent_space.channels, side, side)
+        noise = randn_tensor(shape, generator=generator, device=torch.device("cpu")).to(self.device)
         return self.latent_space.decode(self.noise.sample(predict, noise, num_inference_steps))
 
     def condition(
@@ -271,17 +273,17 @@ class RegionPipeline:
         write_folder(Path(save_directory), write)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, device: torch.device | str = "cpu") -> RegionPipeline:
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path | None = None, device: torch.device | str = "cpu") -> RegionPipeline:
         """Load a folder written by `save_pretrained`.
 
         Args:
-            pretrained_model_name_or_path: a local folder.
+            pretrained_model_name_or_path: a local folder; None for the weights that come with the package.
             device: to load to.
 
         Raises:
             ArtefactError: if a file is missing, damaged or a pickle, or the folder names a class that is not a pipeline's.
         """
-        folder = Path(pretrained_model_name_or_path)
+        folder = shipped_folder() if pretrained_model_name_or_path is None else Path(pretrained_model_name_or_path)
         verify_folder(folder)
         for path in folder.rglob("*"):
             if path.suffix in _PICKLES:

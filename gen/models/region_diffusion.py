@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -384,11 +385,9 @@ class RegionDiffusion(nn.Module):
             attention=self.attention,
         )
 
-    def preview(self, batch: RegionBatch) -> dict[str, Image]:
-        """Return pictures of source, regions, reconstruction, one move and one removal."""
-        from gen.models.preview import preview_pictures
-
-        return preview_pictures(self.pipeline(), batch, self.preview_steps)
+    def preview(self, batch: RegionBatch, previews: Callable[[Any, Any, int], dict[str, Image]]) -> dict[str, Image]:
+        """Return what `previews` draws of the pipeline, as the weights are now, and a batch."""
+        return previews(self.pipeline(), batch, self.preview_steps)
 
 
 def _objects(kept: Bool[Tensor, "b n"]) -> Bool[Tensor, "b n"]:

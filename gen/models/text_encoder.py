@@ -96,6 +96,13 @@ def split_prompt(prompt: str) -> list[str | int]:
     return [piece for piece in (*pieces, prompt[end:]) if piece != ""]
 
 
+def caption_of_present(caption: str, present: list[bool]) -> str:
+    """Leave out of a caption the placeholders of regions that are not there: what it says of the picture holds for the rest."""
+    pieces = split_prompt(caption)
+    kept = [piece for piece in pieces if isinstance(piece, str) or (piece < len(present) and present[piece])]
+    return "".join(piece if isinstance(piece, str) else f"[{piece}]" for piece in kept)
+
+
 def put_regions(
     words: Float[Tensor, "b l d"],
     placeholders: list[tuple[int, int, int]],

@@ -25,18 +25,27 @@ from gen.sections import open_account, section
 from gen.training.checkpoint import Checkpoints
 from gen.training.interruption import Interrupted, StopRequest
 from gen.training.micro_batch import in_micro_batches
-from gen.training.preview import save_previews
+from gen.training.preview import Previewer
 from gen.training.profiling import StepProfiler
 from gen.training.run_folder import RunRecord, record_end, refuse_another_config
 from gen.training.sharding import UnusedParameters, accelerator_for, whole
 from gen.training.state import TrainState, seed_of, trained_parameters
 from gen.training.tracking import Stopwatch, Tracking
-from gen.training.trainer import Batch, DataSource, Trainable, Trainer, TrainerError
+from gen.training.trainer import Batch, DataSource, PreviewFunction, Trainable, Trainer, TrainerError
 
 logger = logging.getLogger(__name__)
 
 
-def fit(trainer: Trainer, model: Trainable, dataset: DataSource, *, folder: Path, config: dict[str, Any], seed: int) -> None:
+def fit(
+    trainer: Trainer,
+    model: Trainable,
+    dataset: DataSource,
+    previews: PreviewFunction,
+    *,
+    folder: Path,
+    config: dict[str, Any],
+    seed: int,
+) -> None:
     """Do what `Trainer.fit` says."""
     with StopRequest() as stop, naming_a_full_disk(folder):
         accelerator = accelerator_for(trainer, model, folder)
@@ -57,7 +66,7 @@ def fit(trainer: Trainer, model: Trainable, dataset: DataSource, *, folder: Path
             refuse_foreign(folder / "pipeline")
             checkpoints.free_space_or_raise(state)
             profiler = StepProfiler(trainer, accelerator.device, accelerator.process_index, folder)
-            validation_batch = dataset.validation_batch().to(accelerator.device)  # a missing picture is found now, not in step 500
+            shown = dataset.validation_batch().to(accelerator.device)  # a missing picture is found now, not in step 500
             dataset = in_micro_batches(trainer, dataset, state, accelerator)
             accumulation = _accumulation(state, dataset, accelerator.num_processes)
             if accelerator.is_main_process:
@@ -68,13 +77,13 @@ def fit(trainer: Trainer, model: Trainable, dataset: DataSource, *, folder: Path
                 step = _Step(trainer, dataset, accelerator, prepared, optimizer, state, folder, accumulation, stop)
                 tracking = Tracking(accelerator, folder, config, state.global_step, trainer.max_train_steps)
                 with closing(step), closing(tracking), closing(profiler), record.training():
-                    _train(step, checkpoints, tracking, profiler, validation_batch)
+                    _train(step, checkpoints, tracking, profiler, Previewer(previews, shown, folder / "previews"))
             except Interrupted:
                 accelerator.wait_for_everyone()  # a launcher kills the others when the first has left
                 raise
 
 
-def _train(step: _Step, checkpoints: Checkpoints, tracking: Tracking, profiler: StepProfiler, validation_batch: Batch) -> None:
+def _train(step: _Step, checkpoints: Checkpoints, tracking: Tracking, profiler: StepProfiler, previewer: Previewer) -> None:
     """Advance global step by global step to the last one, or to the one in which somebody asks to stop.
 
     Raises:
@@ -93,7 +102,7 @@ def _train(step: _Step, checkpoints: Checkpoints, tracking: Tracking, profiler: 
                 if last or state.global_step % trainer.log_every_n_steps == 0:
                     tracking.log(metrics | stopwatch.read(), state.global_step)
             if last or state.global_step % trainer.eval_every_n_steps == 0:
-                _preview(state, validation_batch, accelerator, tracking, folder)
+                _preview(state, previewer, accelerator, tracking)
             due = last or state.global_step % trainer.checkpointing_steps == 0
             if due or step.asked_to_stop:
                 _checkpoint(state, checkpoints, accelerator, folder, export=due)
@@ -247,10 +256,10 @@ def _hold_back(optimizer: AcceleratedOptimizer, global_step: int) -> None:
 
 
 @section("preview")
-def _preview(state: TrainState, batch: Batch, accelerator: Accelerator, tracking: Tracking, folder: Path) -> None:
+def _preview(state: TrainState, previewer: Previewer, accelerator: Accelerator, tracking: Tracking) -> None:
     with state.averaged_model() as model, accelerator.autocast():
         if accelerator.is_main_process:
-            tracking.log_images(save_previews(state, model, batch, folder / "previews"), state.global_step)
+            tracking.log_images(previewer(state, model), state.global_step)
     accelerator.wait_for_everyone()
 
 

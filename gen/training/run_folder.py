@@ -23,8 +23,8 @@ Status = Literal["running", "requeue", "failed", "trained", "finished"]
 # change as well, they change in which order sums are rounded.
 MAY_CHANGE = (
     "trainer.log_with", "trainer.eval_every_n_steps", "trainer.checkpointing_steps", "trainer.checkpoints_total_limit",
-    "trainer.keep_checkpoints_every_n_steps", "trainer.profile", "trainer.profile_with", "dataset.num_workers", "evaluation", "tags",
-    "model.loss_weights.max_train_steps", "trainer.distributed", "trainer.auto_micro_batch",
+    "trainer.keep_checkpoints_every_n_steps", "trainer.profile", "trainer.profile_with", "dataset.num_workers", "previews", "evaluation",
+    "tags", "model.loss_weights.max_train_steps", "trainer.distributed", "trainer.auto_micro_batch",
 )  # fmt: skip
 MAY_CHANGE_IF_CONSTANT = "trainer.max_train_steps"  # a decaying learning rate depends on it, a constant one does not
 

@@ -54,6 +54,14 @@ class DataSource(Protocol):
 
 
 @runtime_checkable
+class PreviewFunction(Protocol):
+    """What draws previews of a pipeline; the trainer only hands it to the model."""
+
+    def __call__(self, pipeline: Any, batch: Any, num_inference_steps: int) -> dict[str, Any]:
+        """Return PIL images by name."""
+
+
+@runtime_checkable
 class Trainable(Protocol):
     """What the trainer knows of a model, which is also a `torch.nn.Module`.
 
@@ -73,8 +81,8 @@ class Trainable(Protocol):
     def forward(self, batch: Any, global_step: int) -> LossTerms:
         """Return the loss of a batch, a mean over its samples; random numbers come from torch's global generator."""
 
-    def preview(self, batch: Any) -> dict[str, Any]:
-        """Return PIL images by name that show what the model can do by now."""
+    def preview(self, batch: Any, previews: PreviewFunction) -> dict[str, Any]:
+        """Return PIL images by name that show what the model can do by now: those of `previews`, for a model that has a pipeline."""
 
     def save_pipeline(self, folder: Path) -> None:
         """Write all that is needed to use the model into an empty folder."""
@@ -206,12 +214,15 @@ class Trainer:
             rate *= train_batch_size
         return rate
 
-    def fit(self, model: Trainable, dataset: DataSource, *, folder: Path, config: dict[str, Any], seed: int) -> None:
+    def fit(
+        self, model: Trainable, dataset: DataSource, previews: PreviewFunction, *, folder: Path, config: dict[str, Any], seed: int
+    ) -> None:
         """Train `model`; called again with the same arguments it resumes, or says that the run is finished.
 
         Args:
             model: its weights are replaced by the newest whole checkpoint's, if there is one.
             dataset: where batches come from.
+            previews: draws what the pipeline can do, every `eval_every_n_steps`.
             folder: the record of this run: config.json, metrics.jsonl, state/, previews/, pipeline/, profile/.
             config: what made the model and the data, JSON values; a folder that holds a run with another one is refused.
             seed: of the data and of every random number in training.
@@ -225,4 +236,4 @@ class Trainer:
         """
         from gen.training.loop import fit  # accelerate and diffusers take seconds to import, `train.py --help` must not
 
-        fit(self, model, dataset, folder=Path(folder), config=config, seed=seed)
+        fit(self, model, dataset, previews, folder=Path(folder), config=config, seed=seed)

@@ -45,7 +45,9 @@ def test_json_round_trip(values):
 
 
 def test_the_registry_is_closed_and_complete():
-    assert set(plans.OPERATIONS) == {"move", "resize", "flip", "rotate", "turn", "remove", "swap", "copy", "insert", "interpolate"}
+    assert set(plans.OPERATIONS) == set(
+        ["move", "resize", "flip", "rotate", "turn", "remove", "keep", "swap", "copy", "insert", "interpolate"]
+    )
 
 
 def test_a_plan_written_by_hand():
@@ -73,9 +75,10 @@ def test_every_operation_can_be_applied(make_latents):
     edits = (
         plans.Move(1, 0.0, 0.1), plans.Resize(1, 0.5), plans.Flip(1), plans.Rotate(2, 45.0), plans.Turn(2, 45.0), plans.Swap(1, 2),
         plans.Copy(1, 0.0, 0.0), plans.Insert("other", 1, 0.5, 0.5), plans.Interpolate(3, "other", 1, 0.5), plans.Remove(1),
+        plans.Keep(3),
     )  # fmt: skip
     assert {edit.operation for edit in edits} == set(plans.OPERATIONS)
-    assert op.regions_present(apply(EditPlan(edits), make_latents(0), {"other": make_latents(1)})) == [2, 3, 4, 5]
+    assert op.regions_present(apply(EditPlan(edits), make_latents(0), {"other": make_latents(1)})) == [3]
 
 
 def test_a_failing_edit_is_named_by_its_place(make_latents):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from gen.gallery import Previews
 from gen.models.erasing import ContextErasing
 from gen.models.heads import ClassHead, Heads
 from gen.models.image_backbone import ConvBackbone
@@ -168,7 +169,7 @@ def test_a_dropped_control_picture_says_nothing(batch):
 
 def test_a_preview_passes_over_placeholders_of_regions_that_are_not_there(model, batch):
     prompts = ("a [1] beside [9]", "[region] and [region] and [region] and [region] and [region]", "", "red circle")
-    assert model.eval().preview(replace(batch, captions=prompts))["edits"].size
+    assert model.eval().preview(replace(batch, captions=prompts), Previews())["edits"].size
 
 
 def test_erasing_hides_what_must_be_hidden():

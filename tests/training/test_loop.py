@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from gen.artefact import ArtefactError, verify_folder
 from gen.training.run_folder import RunFolderError
 from gen.training.trainer import Trainer
-from tests.training.toy import ToyBatch, ToyData, ToyDenoiser, metrics, train
+from tests.training.toy import ToyBatch, ToyData, ToyDenoiser, metrics, no_previews, train
 
 
 def _tree(folder):
@@ -120,7 +120,7 @@ class _HugeDenoiser(ToyDenoiser):
 
 def test_too_little_disk_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(ArtefactError, match="are needed and"):
-        Trainer(max_train_steps=1).fit(_HugeDenoiser(), ToyData(), folder=tmp_path / "run", config={}, seed=0)
+        Trainer(max_train_steps=1).fit(_HugeDenoiser(), ToyData(), no_previews, folder=tmp_path / "run", config={}, seed=0)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["lock", "status.json"]
 
 
@@ -209,7 +209,8 @@ def test_a_group_is_trained_between_its_first_and_its_last_step_only(tmp_path):
         torch.manual_seed(0)
         model = StagedDenoiser()
         options = {"learning_rate": 0.01, "lr_warmup_steps": 0, "lr_scheduler": "constant"}
-        Trainer(max_train_steps=steps, **options).fit(model, data, folder=tmp_path / "run", config={}, seed=5)  # resumes at every step
+        trainer = Trainer(max_train_steps=steps, **options)
+        trainer.fit(model, data, no_previews, folder=tmp_path / "run", config={}, seed=5)  # resumes at every step
         values[steps] = (model.null.detach().clone(), model.encode.weight.detach().clone())
     null, encoder = zip(*values.values(), strict=True)
     assert not null[0].any() and not null[1].any() and null[2].any() and not torch.equal(null[3], null[4])

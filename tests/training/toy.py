@@ -97,7 +97,7 @@ class ToyDenoiser(nn.Module):
         size = prediction.float().square().mean()
         return LossTerms(diffusion + 0.1 * size, {"diffusion": diffusion, "size": size})
 
-    def preview(self, batch: ToyBatch) -> dict[str, Image.Image]:
+    def preview(self, batch: ToyBatch, previews: object) -> dict[str, Image.Image]:
         painted = self.encode(batch.pixel_values.flatten(1))[0].clamp(-1, 1)
         pixels = ((painted.float().unflatten(0, (3, 2, 2)).permute(1, 2, 0) + 1) * 127.5).byte()
         return {"painted": Image.fromarray(pixels.numpy())}
@@ -118,6 +118,11 @@ class SignalledDenoiser(ToyDenoiser):
         return super().forward(batch, global_step)
 
 
+def no_previews(pipeline: object, batch: ToyBatch, num_inference_steps: int) -> dict[str, Image.Image]:
+    """Draw nothing: the toy has no pipeline, and draws its own."""
+    return {}
+
+
 def train(folder: Path, *, data: ToyData | None = None, model_class: type[ToyDenoiser] = ToyDenoiser, **options) -> ToyDenoiser:
     """Train a toy in `folder` and return it."""
     data = data or ToyData()
@@ -125,7 +130,7 @@ def train(folder: Path, *, data: ToyData | None = None, model_class: type[ToyDen
     model = model_class()
     trainer = Trainer(**{"max_train_steps": 4, "log_every_n_steps": 1, "learning_rate": 0.01, "lr_warmup_steps": 2} | options)
     config = {"trainer": {"lr_scheduler": trainer.lr_scheduler} | options, "dataset": {"train_batch_size": data.train_batch_size}}
-    trainer.fit(model, data, folder=Path(folder), config=config, seed=5)
+    trainer.fit(model, data, no_previews, folder=Path(folder), config=config, seed=5)
     return model
 
 

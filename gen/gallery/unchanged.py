@@ -1,0 +1,76 @@
+"""What an edit left alone, and where it put the object: measured on the painted pictures, without a rendered truth."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from PIL import Image
+from torch import Tensor
+
+from gen.editing.latent_image import LatentImage
+from gen.editing.painting import EditedPixels
+from gen.editing.preserve import composite
+from gen.evaluation.region_metrics import centroids, object_pixels
+from image_utils.draw import overlay_heat
+
+FULL_HEAT = 0.25  # difference, of the range from black to white, that is shown hottest
+
+
+def psnr_elsewhere(picture: LatentImage, painted: EditedPixels) -> Float[Tensor, " b"]:
+    """Return the PSNR in dB of the pixels that an edit cannot change, as the model painted them; at most 100.
+
+    After compositing these pixels are the picture's own, bit for bit; this says what the model made of them itself.
+    """
+    error = (painted.pixel_values - picture.pixel_values.to(painted.pixel_values)).square().mean(1)
+    outside = ~painted.changed
+    mean = (error * outside).sum((1, 2)) / outside.sum((1, 2)).clamp_min(1)
+    return (10 * torch.log10(4 / mean)).clamp(max=100.0)
+
+
+def centroid_errors(
+    picture: LatentImage, region: int, painted: EditedPixels, removed: EditedPixels, shifts: Float[Tensor, "b 2"]
+) -> Float[Tensor, " b"]:
+    """Return how far the painted object's centroid lies from where it was asked to be, as a share of the picture's longer side.
+
+    The object's pixels are those that look more like the object than like what the same pipeline paints in its absence; so the measure
+    needs no rendered truth, and is as good as that removal.
+
+    Args:
+        picture: the picture before.
+        region: the object.
+        painted: it moved; b pictures.
+        removed: it removed; one picture.
+        shifts: by how much (x, y) it was moved.
+    """
+    source = picture.pixel_values.to(painted.pixel_values)
+    behind = composite(source, removed.pixel_values, removed.changed)
+    images = composite(source.expand_as(painted.pixel_values), painted.pixel_values, painted.changed)
+    mask = picture.regions.masks[:, region].to(source.device)
+    count = len(images)
+    found = object_pixels(images, source.expand(count, -1, -1, -1), behind.expand(count, -1, -1, -1), mask.expand(count, -1, -1))
+    asked = centroids(mask) + shifts.to(source.device)
+    return (centroids(found & painted.changed) - asked).norm(dim=-1)
+
+
+def difference_map(before: Image.Image, after: Image.Image) -> Image.Image:
+    """Show where two pictures differ, dark where they are the same; the hottest colour is a quarter of the range from black to white.
+
+    Raises:
+        ValueError: if they differ in size.
+    """
+    if before.size != after.size:
+        raise ValueError(f"a picture of {before.width}x{before.height} pixels is compared with one of {after.width}x{after.height}")
+    return overlay_heat(before, differences(before, after).clamp(max=FULL_HEAT), 0.0, FULL_HEAT)
+
+
+def differences(before: Image.Image, after: Image.Image) -> Float[Tensor, "h w"]:
+    """Return the largest difference over the channels at every pixel, in [0, 1]."""
+    from image_utils.convert import to_tensor
+
+    return (to_tensor(after) - to_tensor(before)).abs().amax(0) / 2
+
+
+def largest_difference_outside(picture: LatentImage, edited: Image.Image, changed: Bool[Tensor, "h w"]) -> float:
+    """Return the largest difference, in 8-bit grey levels, among the pixels that an edit cannot change: 0 where compositing holds."""
+    outside = differences(picture.image, edited)[~changed]
+    return float(255 * outside.max()) if outside.numel() else 0.0
