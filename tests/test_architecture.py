@@ -59,6 +59,7 @@ HYDRA = ("hydra", "hydra_zen", "omegaconf")
 HEAVY = (
     "diffusers",
     "transformers",
+    "matplotlib",
     "skimage",
     "scipy",
     "torchmetrics",
@@ -208,7 +209,7 @@ def test_imported_libraries_are_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = [*project["dependencies"], *(line for lines in project["optional-dependencies"].values() for line in lines)]
     distributions = {re.split(r"[<>=!~\[ ]", line)[0].lower().replace("-", "_") for line in declared}
-    import_names = {"pillow": "PIL", "hydra_core": "hydra", "scikit_image": "skimage", "pyyaml": "yaml"}
+    import_names = {"pillow": "PIL", "hydra_core": "hydra", "scikit_image": "skimage", "pyyaml": "yaml", "griffelib": "griffe"}
     known = {import_names.get(name, name) for name in distributions} | set(sys.stdlib_module_names) | {*PACKAGES, "train", "launch_slurm"}
     assert not [str(found) for path in source_files() for found in imports(path) if found.name.split(".")[0] not in known]
 

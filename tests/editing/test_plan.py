@@ -45,9 +45,8 @@ def test_json_round_trip(values):
 
 
 def test_the_registry_is_closed_and_complete():
-    assert set(plans.OPERATIONS) == set(
-        ["move", "resize", "flip", "rotate", "turn", "remove", "keep", "swap", "copy", "insert", "interpolate"]
-    )
+    expected = {"move", "resize", "flip", "rotate", "turn", "remove", "keep", "swap", "copy", "insert", "interpolate"}
+    assert set(plans.OPERATIONS) == expected
 
 
 def test_a_plan_written_by_hand():
