@@ -16,6 +16,10 @@ SHOWN_SIDE = 128  # pixels, of the longer side of one picture on a sheet
 LARGEST = 0.15  # of the picture: a larger object has little room to move
 
 
+class NothingToShowError(ValueError):
+    """A picture that has not the objects that a panel needs; the message says which."""
+
+
 @dataclass(frozen=True)
 class Panel:
     """A sheet, its figures, and an animation where there is one.
@@ -47,15 +51,19 @@ class Sampling:
     guidance_scale: float = 1.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.num_inference_steps < 1 or self.guidance_scale < 0 or self.seed < 0:
+            raise ValueError(f"{self} is out of range; num_inference_steps must be at least 1, guidance_scale and seed at least 0")
+
 
 def subject(picture: LatentImage) -> int:
     """Return the object that shows an edit best: inside the picture before at its border, of moderate size, filling its box, the largest.
 
     Raises:
-        ValueError: if the picture has no object.
+        NothingToShowError: if the picture has no object.
     """
     if not picture.objects:
-        raise ValueError("the picture has no object to show an edit of; give it regions, by a mask beside it or another segmenter")
+        raise NothingToShowError("the picture has no object to show an edit of; give it regions, by a mask beside it or another segmenter")
     extent = torch.tensor(framed(picture))
     boxes, areas = picture.regions.boxes()[0], picture.regions.areas()[0]
     inside = (boxes[:, :2] > 0).all(1) & (boxes[:, 2:] < extent).all(1)

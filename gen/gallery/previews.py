@@ -10,7 +10,8 @@ from PIL.Image import Image
 
 if TYPE_CHECKING:
     from gen.data.batch import RegionBatch
-    from gen.gallery.panel import Panel
+    from gen.editing.latent_image import LatentImage
+    from gen.gallery.panel import Panel, Sampling
     from gen.models.pipeline import RegionPipeline
 
 PanelName = Literal["edits", "position_sweep"]
@@ -52,7 +53,18 @@ class Previews:
             )
             for i in range(min(len(batch), self.num_pictures))
         ]  # fmt: skip
-        return {name: stacked([panel_of(name)(picture, sampling=sampling) for picture in pictures]).image for name in self.panels}
+        return {name: stacked([draw_panel(name, picture, sampling) for picture in pictures]).image for name in self.panels}
+
+
+def draw_panel(name: PanelName, picture: LatentImage, sampling: Sampling) -> Panel:
+    """Draw a panel of a picture; of one that lacks the objects it needs, return the picture and that message."""
+    from gen.gallery.panel import NothingToShowError, Panel, shown
+    from image_utils.grid import image_grid
+
+    try:
+        return panel_of(name)(picture, sampling=sampling)
+    except NothingToShowError as message:
+        return Panel(image_grid([[shown(picture.image)]], captions=[[str(message)]]))
 
 
 def panel_of(name: PanelName) -> Callable[..., Panel]:
