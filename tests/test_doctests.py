@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import re
+import runpy
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import gen
 from gen import LatentImage, RegionPipeline, edits
@@ -29,10 +32,17 @@ def known() -> dict[str, object]:
     return {**public, "torch": torch, "edits": edits, "pipeline": pipeline, "picture": picture, "latents": picture.latents}
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_name)
-def test_the_examples_of_a_file_run(path, known, tmp_path, monkeypatch):
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """Be in a folder of one's own that has the example pictures."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "docs").symlink_to(ROOT / "docs")
+    return tmp_path
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+@pytest.mark.usefixtures("workplace")
+def test_the_examples_of_a_file_run(path, known):
     module = importlib.import_module(module_name(path))
     finder, runner = doctest.DocTestFinder(exclude_empty=True), doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     failures: list[str] = []
@@ -44,3 +54,11 @@ def test_the_examples_of_a_file_run(path, known, tmp_path, monkeypatch):
 def test_every_edit_has_an_example():
     functions = [getattr(edits, name) for name in edits.__all__ if name[0].islower()]
     assert [function.__name__ for function in functions if ">>>" not in (function.__doc__ or "")] == ["edit_image", "edit_pixels"]
+
+
+def test_the_cheat_sheet_runs_as_it_stands(workplace, capsys):
+    page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    (workplace / "sheet.py").write_text(re.search(r"```python\n(.*?)```", page, re.DOTALL).group(1), encoding="utf-8")
+    names = runpy.run_path(str(workplace / "sheet.py"))
+    assert capsys.readouterr().out == "[1, 2, 3, 4]\n"
+    assert names["picture"].paint(names["edited"]).tobytes() == Image.open("edited.png").tobytes()
