@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+Fields = TypeVar("Fields", bound="TensorFields")  # not Self, which beartype refuses on a method
 
 
 @dataclass(frozen=True)
 class TensorFields:
     """Give a frozen dataclass of tensors `.to()` and batch indexing."""
 
-    def to(self, device: torch.device | str):
+    def to(self: Fields, device: torch.device | str) -> Fields:
         """Move every tensor field to `device`."""
         return self._map(lambda value: value.to(device))
 
-    def __getitem__(self, index):
+    def __getitem__(self: Fields, index: int | slice | list[int] | Tensor) -> Fields:
         """Index or slice the batch dimension of every field; an int keeps a batch of one."""
-        index = slice(index, index + 1 or None) if isinstance(index, int) else index
-        return self._map(lambda value: value[index])
+        rows = slice(index, index + 1 or None) if isinstance(index, int) else index
+        return self._map(lambda value: value[rows])
 
-    def _map(self, function):
-        changes = {}
+    def _map(self: Fields, function: Callable[[Tensor], Tensor]) -> Fields:
+        changes: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Tensor):
@@ -48,9 +51,17 @@ class Regions(TensorFields):
     masks: Bool[Tensor, "b n h w"]
     valid: Bool[Tensor, "b n"]
 
+    def __repr__(self) -> str:
+        return f"Regions({_listed(self.valid)}, {self.masks.shape[3]}x{self.masks.shape[2]} pixels)"
+
     @staticmethod
     def from_label_map(label_map: Int[Tensor, "b h w"], num_regions: int) -> Regions:
         """Turn a label map into masks.
+
+        Example:
+            >>> label_map = torch.tensor([[[0, 1], [2, 2]]])
+            >>> Regions.from_label_map(label_map, num_regions=4).valid
+            tensor([[ True,  True,  True, False]])
 
         Args:
             label_map: 0 is the background, k the k-th object; labels need not all occur.
@@ -115,7 +126,13 @@ class RegionPose(TensorFields):
 
     @staticmethod
     def from_boxes(boxes: Float[Tensor, "b n 4"]) -> RegionPose:
-        """Build the upright, unflipped pose of boxes (left, top, right, bottom) in [0, 1]."""
+        """Build the upright, unflipped pose of boxes (left, top, right, bottom) in [0, 1].
+
+        Example:
+            >>> pose = RegionPose.from_boxes(torch.tensor([[[0.25, 0.5, 0.75, 1.0]]]))
+            >>> pose.centre, pose.size
+            (tensor([[[0.5000, 0.7500]]]), tensor([[[0.5000, 0.5000]]]))
+        """
         first, last = boxes[..., :2], boxes[..., 2:]
         angle = torch.zeros_like(first)
         angle[..., 1] = 1.0
@@ -165,6 +182,12 @@ class RegionPose(TensorFields):
 class RegionLatents(TensorFields):
     """A picture as a set of editable things: what each region is, and where.
 
+    Example:
+        >>> latents
+        RegionLatents(1 picture, objects 1 2 3 4, room for 5, 16 tokens of width 128 a region)
+        >>> latents.tokens[0, 1].shape, latents.pose.centre[0, 1]
+        (torch.Size([16, 128]), tensor([0.7578, 0.7656]))
+
     Attributes:
         tokens: appearance, free of position; region 0 is the background.
         pose: where each region is painted.
@@ -175,9 +198,18 @@ class RegionLatents(TensorFields):
     pose: RegionPose
     valid: Bool[Tensor, "b n"]
 
+    def __repr__(self) -> str:
+        return f"RegionLatents({_listed(self.valid)}, {self.tokens.shape[2]} tokens of width {self.tokens.shape[3]} a region)"
+
 
 def concatenate(parts: list[RegionLatents]) -> RegionLatents:
-    """Join latents along the batch dimension; depth and yaw that only some of them know are unknown (NaN) in the others."""
+    """Join latents along the batch dimension; depth and yaw that only some of them know are unknown (NaN) in the others.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    if not parts:
+        raise ValueError("there are no latents to join; give at least one")
 
     def join(name: str) -> Any:
         values = [getattr(part.pose, name) for part in parts]
@@ -214,6 +246,12 @@ def cell_centres(height: int, width: int, device: torch.device | str = "cpu") ->
 def picture_coordinates(height: int, width: int, device: torch.device | str = "cpu") -> Float[Tensor, "2 h w"]:
     """Return the (x, y) of every pixel's centre in [-1, 1]: what a view's coordinates are without augmentation."""
     return cell_centres(height, width, device).mT.unflatten(1, (height, width)) * 2 - 1
+
+
+def _listed(valid: Bool[Tensor, "b n"]) -> str:
+    """Say in words which objects are there, in any picture of the batch."""
+    objects = " ".join(str(number) for number in range(1, valid.shape[1]) if valid[:, number].any())
+    return f"{len(valid)} picture{'s' * (len(valid) != 1)}, objects {objects or 'none'}, room for {valid.shape[1] - 1}"
 
 
 def _turned_boxes(masks: Bool[Tensor, "n h w"], angle: Float[Tensor, " 2"]) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "n 2"]]:

@@ -18,6 +18,12 @@ TOLERANCE = 1e-2
 def to_tensor(image: Image.Image) -> Float[Tensor, "3 h w"]:
     """Turn an RGB picture into a float tensor in [-1, 1].
 
+    Example:
+        >>> from PIL import Image
+        >>> from image_utils.convert import to_tensor
+        >>> to_tensor(Image.new("RGB", (4, 2), (255, 0, 0)))[:, 0, 0]
+        tensor([ 1., -1., -1.])
+
     Raises:
         ValueError: if the picture is not RGB.
     """
@@ -29,6 +35,11 @@ def to_tensor(image: Image.Image) -> Float[Tensor, "3 h w"]:
 
 def to_pil(pixel_values: Float[Tensor, "3 h w"]) -> Image.Image:
     """Turn a tensor in [-1, 1] into an RGB picture; values outside are clamped, halves round to even.
+
+    Example:
+        >>> from image_utils.convert import to_pil
+        >>> to_pil(torch.zeros(3, 2, 4)).getpixel((0, 0))
+        (128, 128, 128)
 
     Raises:
         ValueError: if a value is not finite.
@@ -56,6 +67,11 @@ def tensor_to_bytes(pixel_values: Float[Tensor, "3 h w"]) -> UInt8[np.ndarray, "
 
 def from_unit(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Turn values in [0, 1] into the same in [-1, 1].
+
+    Example:
+        >>> from image_utils.convert import from_unit
+        >>> from_unit(torch.tensor([0.0, 0.25, 1.0]))
+        tensor([-1.0000, -0.5000,  1.0000])
 
     Raises:
         ValueError: if a value is not finite, or outside [0, 1] by more than `TOLERANCE`; the remedy names the ranges it might be in.

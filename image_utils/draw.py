@@ -24,6 +24,14 @@ def overlay_regions(
 ) -> Image.Image:
     """Tint and outline every region but the background, and write its number at a pixel deep inside it.
 
+    Example:
+        >>> from PIL import Image
+        >>> from image_utils.draw import overlay_regions
+        >>> label_map = torch.zeros(48, 64, dtype=torch.int64)
+        >>> label_map[8:40, 16:48] = 1
+        >>> overlay_regions(Image.new("RGB", (64, 48), "white"), label_map, scale=4).size
+        (256, 192)
+
     Args:
         image: the picture, h high and w wide.
         regions: a label map (0 is the background), or masks (index 0 is the background).
@@ -107,6 +115,13 @@ def overlay_heat(image: Image.Image, values: Float[Tensor, "h w"], low: int | fl
 
 def pixel_inside(mask: Bool[Tensor, "h w"]) -> tuple[int, int]:
     """Return (x, y) of the mask's pixel that lies deepest inside it; the picture's edge counts as outside.
+
+    Example:
+        >>> from image_utils.draw import pixel_inside
+        >>> mask = torch.zeros(9, 9, dtype=torch.bool)
+        >>> mask[1:6, 2:9] = True
+        >>> pixel_inside(mask)
+        (4, 3)
 
     Raises:
         ValueError: if the mask is empty.

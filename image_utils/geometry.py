@@ -21,14 +21,26 @@ SMOOTH_MODES = ("RGB", "L", "RGBA", "LA", "F")
 
 
 def centre_square(width: int, height: int) -> Box:
-    """Return the box of the largest square in the middle; an odd pixel too many is cut at the right or at the bottom."""
+    """Return the box of the largest square in the middle; an odd pixel too many is cut at the right or at the bottom.
+
+    Example:
+        >>> from image_utils.geometry import centre_square
+        >>> centre_square(7, 4)
+        (1, 0, 5, 4)
+    """
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     return left, top, left + side, top + side
 
 
 def fitted_size(width: int, height: int, side: int) -> Size:
-    """Return the size of a picture whose longer side becomes `side`, proportions kept, no side below one pixel."""
+    """Return the size of a picture whose longer side becomes `side`, proportions kept, no side below one pixel.
+
+    Example:
+        >>> from image_utils.geometry import fitted_size
+        >>> fitted_size(640, 480, side=64)
+        (64, 48)
+    """
     longer = max(width, height)
     return max(1, round(width * side / longer)), max(1, round(height * side / longer))
 
@@ -100,6 +112,12 @@ def fit_longer_side(
 
 def pad_to_square(pixel_values: Float[Tensor, "c h w"], side: int) -> tuple[Float[Tensor, "c s s"], Bool[Tensor, "s s"]]:
     """Put a picture in the top left corner of a square and repeat its last column and row over the rest.
+
+    Example:
+        >>> from image_utils.geometry import pad_to_square
+        >>> square, padding = pad_to_square(torch.zeros(3, 48, 64), side=64)
+        >>> square.shape, int(padding.sum())
+        (torch.Size([3, 64, 64]), 1024)
 
     Args:
         pixel_values: no side longer than `side`.

@@ -21,6 +21,13 @@ def image_grid(
 ) -> Image.Image:
     """Paste pictures into a white sheet; each column is as wide as its widest picture, each row as high as its highest.
 
+    Example:
+        >>> from PIL import Image
+        >>> from image_utils.grid import image_grid
+        >>> sheet = image_grid([[Image.new("RGB", (64, 48), colour) for colour in ("red", "blue")]], scale=2, title="two colours")
+        >>> sheet.size
+        (268, 124)
+
     Args:
         rows: pictures row by row; a short row leaves its last cells white.
         row_labels: one text a row, written left of it.

@@ -18,12 +18,13 @@ from gen.editing.plan import (
     Rotate,
     Swap,
     Turn,
+    apply,
     from_json,
     to_json,
 )
 
 __all__ = [
     "Copy", "CutImage", "Edit", "EditPlan", "EditResult", "EditedPixels", "Flip", "Insert", "Interpolate", "Keep", "LatentImage", "Move",
-    "Remove", "Resize", "Rotate", "Swap", "Turn", "copy", "edit_image", "edit_pixels", "flip", "from_json", "insert", "interpolate", "keep",
-    "move", "remove", "resize", "rotate", "swap", "to_json", "turn",
+    "Remove", "Resize", "Rotate", "Swap", "Turn", "apply", "copy", "edit_image", "edit_pixels", "flip", "from_json", "insert",
+    "interpolate", "keep", "move", "remove", "resize", "rotate", "swap", "to_json", "turn",
 ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,12 @@ class LatentImage:
     """A picture of any size as region latents.
 
     `latents` are edited by the functions of `gen.editing.operations`, which return new ones; `paint` shows what they have become. The
-    noise follows from the seed alone, so paintings with one seed differ only in what was edited.
+    noise follows from the seed alone, so paintings with one seed differ only in what was edited. A notebook shows the numbered picture.
+
+    Example:
+        >>> picture
+        LatentImage(64x64 pixels, objects 1 2 3 4, in a square of 64 pixels)
+        >>> picture.paint(edits.remove(picture.latents, 2)).save("without_2.png")
 
     Attributes:
         pipeline: the model.
@@ -72,6 +78,17 @@ class LatentImage:
     caption: str = ""
     control: Float[Tensor, "1 3 r r"] | None = None
 
+    def __repr__(self) -> str:
+        objects = " ".join(map(str, self.objects)) or "none"
+        side = self.pipeline.resolution
+        return f"LatentImage({self.image.width}x{self.image.height} pixels, objects {objects}, in a square of {side} pixels)"
+
+    def _repr_png_(self) -> bytes:
+        """Return what a notebook shows."""
+        shown = BytesIO()
+        self.numbered().save(shown, "PNG")
+        return shown.getvalue()
+
     @staticmethod
     def encode(
         pipeline: RegionPipeline,
@@ -82,9 +99,16 @@ class LatentImage:
     ) -> LatentImage:
         """Encode a picture whose regions are known.
 
+        Example:
+            >>> from PIL import Image
+            >>> label_map = torch.zeros(30, 40, dtype=torch.int64)
+            >>> label_map[5:15, 10:30] = 1
+            >>> LatentImage.encode(pipeline, Image.new("RGB", (40, 30), "red"), label_map).objects
+            [1]
+
         Args:
             pipeline: the model.
-            image: RGB.
+            image: RGB, of any size.
             regions: of the picture, at its size: a label map (0 is the background) or the masks of one picture.
             caption: what it shows.
             control: its conditioning picture, in the pipeline's square.
@@ -101,6 +125,11 @@ class LatentImage:
         pipeline: RegionPipeline, path: str | Path, segmenter: Callable[[Tensor], Tensor] | None = None, caption: str = ""
     ) -> LatentImage:
         """Open a picture file, cut it into regions and encode them.
+
+        Example:
+            >>> picture = LatentImage.open(pipeline, "docs/examples/table.png")
+            >>> picture.objects
+            [1, 2, 3, 4]
 
         Args:
             pipeline: the model.
@@ -138,12 +167,28 @@ class LatentImage:
         return overlay_regions(self.image, masks, scale=max(1, SHOWN_SIDE // max(width, height)))
 
     def refined(self, num_steps: int = 100, seed: int = 0) -> LatentImage:
-        """Return the picture with tokens that were optimised to show it in more detail, see `gen.editing.refine`."""
+        """Return the picture with tokens that were optimised to show it in more detail, see `gen.editing.refine`.
+
+        Args:
+            num_steps: of the optimisation.
+            seed: of its noise.
+
+        Returns:
+            The same picture; its latents are edited and painted like any others.
+
+        Raises:
+            ValueError: if there is no step.
+        """
         refinement = Refinement(num_steps=num_steps, seed=seed)
         return replace(self, latents=refine(self.pipeline, self.pixel_values, self.latents, refinement))
 
     def changed(self, latents: RegionLatents) -> Bool[Tensor, "h w"]:
-        """Return which of the picture's pixels an edit to these latents may change."""
+        """Return which of the picture's pixels an edit to these latents may change.
+
+        Example:
+            >>> bool(picture.changed(picture.latents).any())
+            False
+        """
         area = changed_area(self.regions.to(latents.valid.device), self.latents, latents)
         return unframe_mask(area[0], self.image.size)
 
@@ -160,8 +205,14 @@ class LatentImage:
     ) -> Image.Image:
         """Paint edited latents; every pixel that the edit cannot change is the picture's own, bit for bit.
 
+        Example:
+            >>> moved = edits.move(picture.latents, region=1, dx=0.1, dy=0.1)
+            >>> picture.paint(moved, seed=3).save("moved.png")
+            >>> picture.paint(picture.latents).tobytes() == picture.image.tobytes()
+            True
+
         Args:
-            latents: what has become of `self.latents`.
+            latents: what has become of the picture's own.
             composite: put the untouched pixels back; False shows all that the model painted.
             context: let the model see the pixels that the edit cannot change; with False and `composite=False` the latents alone decide.
             prompt: a sentence as a second condition; None for the caption.
@@ -191,7 +242,19 @@ class LatentImage:
         num_inference_steps: int = 4,
         guidance_scale: float = 1.0,
     ) -> list[Image.Image]:
-        """Paint several edits of the picture at once, all from the same noise; arguments as for `paint`."""
+        """Paint several edits of the picture at once, all from the same noise; arguments as for `paint`.
+
+        Example:
+            >>> without = picture.paint_all([edits.remove(picture.latents, region) for region in picture.objects])
+            >>> len(without)
+            4
+
+        Returns:
+            A picture for each, as large as the original.
+
+        Raises:
+            ValueError: if there are no latents, or an object would have its centre outside the picture.
+        """
         painted = self.paint_pixels(
             *latents, context=context, prompt=prompt, seed=seed, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale
         )
@@ -206,8 +269,14 @@ class LatentImage:
         num_inference_steps: int = 4,
         guidance_scale: float = 1.0,
     ) -> EditedPixels:
-        """Paint several edits in the pipeline's square, as the model sees them: nothing is put back, nothing enlarged."""
-        after = concatenate(list(latents)) if len(latents) > 1 else latents[0]
+        """Paint several edits in the pipeline's square, as the model sees them: nothing is put back, nothing enlarged.
+
+        Arguments as for `paint`.
+
+        Raises:
+            ValueError: as `paint_all` does.
+        """
+        after = latents[0] if len(latents) == 1 else concatenate(list(latents))
         width, height = fitted_size(*self.image.size, self.pipeline.resolution)
         check_extent(after, (width, height), self.pipeline.resolution)
         count = len(after.valid)
@@ -228,6 +297,14 @@ class LatentImage:
         )
 
     def at_full_size(self, painted: EditedPixels, composite: bool = True) -> list[Image.Image]:
-        """Return what was painted in the square as pictures of the original's size, with the untouched pixels put back or not."""
+        """Bring what `paint_pixels` painted in the square to the original's size.
+
+        Args:
+            painted: one or more paintings of this picture.
+            composite: put the untouched pixels back; False shows all that the model painted.
+
+        Returns:
+            A picture for each painting.
+        """
         areas = [area.cpu() if composite else None for area in painted.changed]
         return [paste_changed(self.image, pixels.cpu(), area) for pixels, area in zip(painted.pixel_values, areas, strict=True)]

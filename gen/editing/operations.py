@@ -23,6 +23,11 @@ MAX_SIDE = 1.5  # largest side of a box along its own axes: a picture's diagonal
 def move(latents: RegionLatents, region: int, dx: float, dy: float) -> RegionLatents:
     """Shift a region's centre by (dx, dy).
 
+    Example:
+        >>> moved = edits.move(latents, region=1, dx=0.1, dy=-0.05)
+        >>> (moved.pose.centre - latents.pose.centre)[0, 1]
+        tensor([ 0.1000, -0.0500])
+
     Raises:
         ValueError: if the region is not there, or its centre would leave the picture.
     """
@@ -35,6 +40,11 @@ def move(latents: RegionLatents, region: int, dx: float, dy: float) -> RegionLat
 
 def resize(latents: RegionLatents, region: int, factor: float | tuple[float, float]) -> RegionLatents:
     """Multiply a region's size about its centre, by one factor or by (across, along) its own axes.
+
+    Example:
+        >>> wider = edits.resize(latents, 1, (2.0, 1.0))
+        >>> (wider.pose.size / latents.pose.size)[0, 1]
+        tensor([2., 1.])
 
     Raises:
         ValueError: if the region is not there, a factor is not positive, or a side would exceed `MAX_SIDE`.
@@ -59,6 +69,10 @@ def flip(latents: RegionLatents, region: int) -> RegionLatents:
 
     With the pose A = R(angle) F^flip the mirrored one is F A = R(-angle) F^(1 - flip).
 
+    Example:
+        >>> edits.flip(latents, 1).pose.flip
+        tensor([[0., 1., 0., 0., 0., 0.]])
+
     Raises:
         ValueError: if the region is not there.
     """
@@ -71,6 +85,10 @@ def flip(latents: RegionLatents, region: int) -> RegionLatents:
 
 def rotate(latents: RegionLatents, region: int, degrees: float) -> RegionLatents:
     """Turn a region in the picture's plane about its centre, clockwise on the screen; its box turns with it.
+
+    Example:
+        >>> edits.rotate(latents, 1, degrees=30.0).pose.angle[0, 1]  # sin, cos
+        tensor([0.5000, 0.8660])
 
     Raises:
         ValueError: if the region is not there.
@@ -87,7 +105,14 @@ def rotate(latents: RegionLatents, region: int, degrees: float) -> RegionLatents
 def turn(latents: RegionLatents, region: int, degrees: float) -> RegionLatents:
     """Turn an object about its own vertical axis, counter-clockwise seen from above, as it is shown: also after a flip.
 
-    The box stays: what it becomes depends on the object's shape, so give it by `resize` where it is known.
+    The box stays: what it becomes depends on the object's shape, so give it by `resize` where it is known. A model shows what it was
+    trained to: one that saw no such turns ignores them.
+
+    Example:
+        >>> edits.turn(latents, 1, degrees=30.0).pose.yaw[0, :3]  # sin, cos; unknown where nothing turned
+        tensor([[   nan,    nan],
+                [0.5000, 0.8660],
+                [   nan,    nan]])
 
     Raises:
         ValueError: if the region is not there.
@@ -107,6 +132,10 @@ def turn(latents: RegionLatents, region: int, degrees: float) -> RegionLatents:
 def remove(latents: RegionLatents, region: int) -> RegionLatents:
     """Take a region out of the set; its slot becomes free for `copy` and `insert`.
 
+    Example:
+        >>> edits.remove(latents, 2)
+        RegionLatents(1 picture, objects 1 3 4, room for 5, 16 tokens of width 128 a region)
+
     Raises:
         ValueError: if the region is not there.
     """
@@ -116,6 +145,10 @@ def remove(latents: RegionLatents, region: int) -> RegionLatents:
 
 def keep(latents: RegionLatents, region: int, background: bool = True) -> RegionLatents:
     """Take every other object out of the set, and the background too if it shall not stay.
+
+    Example:
+        >>> edits.keep(latents, 2)
+        RegionLatents(1 picture, objects 2, room for 5, 16 tokens of width 128 a region)
 
     Raises:
         ValueError: if the region is not there.
@@ -129,6 +162,11 @@ def keep(latents: RegionLatents, region: int, background: bool = True) -> Region
 
 def swap(latents: RegionLatents, a: int, b: int) -> RegionLatents:
     """Let two regions trade places: the centres (and depths) trade; appearance, size, flip and angle stay with each object.
+
+    Example:
+        >>> swapped = edits.swap(latents, 1, 2)
+        >>> torch.equal(swapped.pose.centre[0, [1, 2]], latents.pose.centre[0, [2, 1]])
+        True
 
     Raises:
         ValueError: if a region is not there, or both are the same.
@@ -149,6 +187,10 @@ def swap(latents: RegionLatents, a: int, b: int) -> RegionLatents:
 def copy(latents: RegionLatents, region: int, dx: float, dy: float) -> RegionLatents:
     """Put a second one of a region into the lowest free slot, its centre shifted by (dx, dy).
 
+    Example:
+        >>> edits.copy(latents, 1, dx=-0.3, dy=0.0)
+        RegionLatents(1 picture, objects 1 2 3 4 5, room for 5, 16 tokens of width 128 a region)
+
     Raises:
         ValueError: if the region is not there, no slot is free, or the copy's centre would lie outside the picture.
     """
@@ -159,6 +201,11 @@ def copy(latents: RegionLatents, region: int, dx: float, dy: float) -> RegionLat
 
 def insert(latents: RegionLatents, other: RegionLatents, region: int, centre: tuple[float, float] | None = None) -> RegionLatents:
     """Put an object from another picture into the lowest free slot.
+
+    Example:
+        >>> mugs = LatentImage.open(pipeline, "docs/examples/mugs.png").latents
+        >>> edits.insert(edits.remove(latents, 2), mugs, region=3, centre=(0.8, 0.3)).pose.centre[0, 2]
+        tensor([0.8000, 0.3000])
 
     Args:
         latents: of the picture that is edited.
@@ -186,6 +233,11 @@ def interpolate(latents: RegionLatents, region: int, other: RegionLatents, other
 
     Tokens, centre, size and depth mix linearly, angles along the shorter arc; the flip is that of the nearer end. Depth and yaw mix where
     both sides know them, and are unknown where only one does, but for the ends.
+
+    Example:
+        >>> halfway = edits.interpolate(latents, 1, latents, 3, weight=0.5)
+        >>> torch.equal(halfway.pose.centre[0, 1], latents.pose.centre[0, [1, 3]].mean(0))
+        True
 
     Args:
         latents: of the picture that is edited.

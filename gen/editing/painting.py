@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from gen.editing.operations import regions_present
 from gen.editing.preserve import changed_area
 from gen.regions import RegionLatents, Regions
 
@@ -22,7 +21,7 @@ class EditedPixels:
     """Pictures at the pipeline's resolution after an edit.
 
     Attributes:
-        pixel_values: in [-1, 1]; the source's own outside `changed` if the plan composites.
+        pixel_values: in [-1, 1]; `edit_pixels` puts the source's own back outside `changed`, unless its plan says otherwise.
         latents: what was painted.
         changed: what the edit may have changed.
     """
@@ -75,11 +74,20 @@ def paint_edited(
 
 
 def check_extent(latents: RegionLatents, extent: tuple[int, int], resolution: int) -> None:
-    """Refuse a centre that lies in the square but beyond a picture that is not square."""
+    """Refuse a centre that lies in the square but beyond a picture that is not square.
+
+    Args:
+        latents: any number of edits of one picture.
+        extent: the picture's (width, height) in the square, in pixels.
+        resolution: side of the square.
+
+    Raises:
+        ValueError: naming the first such region.
+    """
     right, bottom = extent[0] / resolution, extent[1] / resolution
-    for region in regions_present(latents):
-        x, y = latents.pose.centre[0, region].tolist()
-        if x > right or y > bottom:
+    for row, region in latents.valid.nonzero().tolist():
+        x, y = latents.pose.centre[row, region].tolist()
+        if region > 0 and (x > right or y > bottom):
             raise ValueError(
                 f"region {region} would have its centre at ({x:.3f}, {y:.3f}), outside the picture; "
                 f"positions are shares of its longer side: keep x within [0, {right:.3f}] and y within [0, {bottom:.3f}]"

@@ -169,6 +169,11 @@ OPERATIONS: dict[str, type] = {kind.operation: kind for kind in get_args(Edit)}
 class EditPlan:
     """What to do to a picture and how to paint it; with a pipeline and a picture it determines the result.
 
+    Example:
+        >>> plan = edits.EditPlan((edits.Move(region=1, dx=0.1, dy=0.1), edits.Remove(region=2)), seed=3)
+        >>> edits.from_json(edits.to_json(plan)) == plan
+        True
+
     Attributes:
         edits: applied in this order.
         prompt: a sentence as a second condition, "" for none.
@@ -205,6 +210,12 @@ class EditPlan:
 def apply(plan: EditPlan, latents: RegionLatents, insert_sources: Mapping[str, RegionLatents] | None = None) -> RegionLatents:
     """Apply a plan's edits one after the other.
 
+    Example:
+        >>> plan = edits.EditPlan((edits.Remove(region=2), edits.Copy(region=1, dx=-0.3, dy=0.0)))
+        >>> after = edits.apply(plan, latents)  # the copy got the number that was free
+        >>> torch.equal(after.pose.size[0, 2], latents.pose.size[0, 1])
+        True
+
     Args:
         plan: its edits' region numbers refer to `latents`.
         latents: of the picture.
@@ -222,7 +233,25 @@ def apply(plan: EditPlan, latents: RegionLatents, insert_sources: Mapping[str, R
 
 
 def to_json(plan: EditPlan) -> str:
-    """Write a plan as JSON, every key spelt out."""
+    """Write a plan as JSON, every key spelt out.
+
+    Example:
+        >>> print(edits.to_json(edits.EditPlan((edits.Remove(region=2),))))
+        {
+         "edits": [
+          {
+           "operation": "remove",
+           "region": 2
+          }
+         ],
+         "prompt": "",
+         "seed": 0,
+         "num_inference_steps": 4,
+         "guidance_scale": 1.0,
+         "refinement_steps": 0,
+         "composite": true
+        }
+    """
     return json.dumps(to_values(plan), indent=1, allow_nan=False)
 
 
@@ -234,6 +263,10 @@ def to_values(plan: EditPlan) -> dict[str, Any]:
 
 def from_json(text: str) -> EditPlan:
     """Read a plan; nothing unknown is passed over.
+
+    Example:
+        >>> edits.from_json('{"edits": [{"operation": "rotate", "region": 1, "degrees": 30}]}').edits
+        (Rotate(region=1, degrees=30.0),)
 
     Raises:
         ValueError: if the text is not JSON, or a key or value is unknown, missing or of the wrong kind; names it and the nearest valid one.

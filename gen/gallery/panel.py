@@ -59,6 +59,11 @@ class Sampling:
 def subject(picture: LatentImage) -> int:
     """Return the object that shows an edit best: inside the picture before at its border, of moderate size, filling its box, the largest.
 
+    Example:
+        >>> from gen.gallery.panel import subject
+        >>> subject(picture)
+        1
+
     Raises:
         NothingToShowError: if the picture has no object.
     """
@@ -86,7 +91,14 @@ def shown(image: Image.Image, side: int = SHOWN_SIDE) -> Image.Image:
 
 
 def stacked(panels: Sequence[Panel]) -> Panel:
-    """Put the panels of several pictures under one another; a figure becomes its mean, tables and frames of the first are kept."""
+    """Put the panels of several pictures under one another.
+
+    Args:
+        panels: at least one.
+
+    Returns:
+        A panel with the means of those figures that all of them have, all rows of their tables, and the frames of the first.
+    """
     names = [name for name in panels[0].figures if all(name in panel.figures for panel in panels)]
     means = {name: sum(panel.figures[name] for panel in panels) / len(panels) for name in names}
     sheet = panels[0].image if len(panels) == 1 else image_grid([[panel.image] for panel in panels])

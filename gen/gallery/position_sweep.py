@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from PIL import Image
 
@@ -22,13 +24,21 @@ def position_sweep(picture: LatentImage, region: int | None = None, sampling: Sa
     The places lie evenly between the picture's edges, so the cross on the sheet stands as the object does in the picture. In the sheet's
     free corners: the regions, and what differs from the picture anywhere in the sweep, before untouched pixels are put back.
 
+    Example:
+        >>> from gen.gallery.position_sweep import position_sweep
+        >>> panel = position_sweep(picture, region=1)
+        >>> len(panel.table), panel.figures["composited_difference_elsewhere"]
+        (13, 0.0)
+        >>> panel.image.save("sweep.png")
+
     Args:
         picture: with at least one object.
         region: which; None for the one with the most room.
         sampling: how it is painted.
 
     Returns:
-        The sheet; one row of figures a place; an animation along the row and the column.
+        The sheet; one row of figures a place; an animation along the row and the column. Where nothing painted looks like the object, its
+        centroid error is NaN in the table, and the figures leave that place out.
 
     Raises:
         ValueError: if the region is not there.
@@ -44,6 +54,7 @@ def position_sweep(picture: LatentImage, region: int | None = None, sampling: Sa
     images, raw = picture.at_full_size(painted), picture.at_full_size(painted, composite=False)
     elsewhere = psnr_elsewhere(picture, painted).tolist()
     off = (100 * centroid_errors(picture, region, painted, removed, torch.tensor(shifts))).tolist()
+    known = [error for error in off if not math.isnan(error)]
     outside = [largest_difference_outside(picture, image, picture.changed(after)) for image, after in zip(images, moved, strict=True)]
     table = [
         {
@@ -58,11 +69,13 @@ def position_sweep(picture: LatentImage, region: int | None = None, sampling: Sa
     figures = {
         "psnr_elsewhere_db": sum(elsewhere) / len(elsewhere),
         "lowest_psnr_elsewhere_db": min(elsewhere),
-        "centroid_error_percent": sum(off) / len(off),
-        "largest_centroid_error_percent": max(off),
+        "places_with_the_object": float(len(known)),
         "change_elsewhere_composited_grey_levels": max(outside),
     }
-    sheet = _cross(picture, images, raw, cells, [f"{a:.1f} dB, {b:.1f} %" for a, b in zip(elsewhere, off, strict=True)])
+    if known:
+        figures |= {"centroid_error_percent": sum(known) / len(known), "largest_centroid_error_percent": max(known)}
+    captions = [f"{a:.1f} dB, " + ("not found" if math.isnan(b) else f"{b:.1f} %") for a, b in zip(elsewhere, off, strict=True)]
+    sheet = _cross(picture, images, raw, cells, captions)
     return Panel(sheet, figures, _along([shown(image, 256) for image in images], column, row), table)
 
 
@@ -95,7 +108,9 @@ def _cross(
     legend = [(shown(picture.numbered()), "regions"), (shown(heat), "what differs in any of them, as painted")]
     for (row, column), (image, caption) in zip(free, legend, strict=False):
         rows[row][column], texts[row][column] = image, caption
-    return image_grid(rows, captions=texts, title="one object in 13 places: PSNR elsewhere as painted, centroid error in % of the width")
+    return image_grid(
+        rows, captions=texts, title="one object in 13 places: PSNR elsewhere as painted, centroid error in % of the longer side"
+    )
 
 
 def _along(images: list[Image.Image], column: int, row: int) -> list[Image.Image]:

@@ -11,18 +11,29 @@ from gen.editing.latent_image import LatentImage
 from gen.editing.painting import EditedPixels
 from gen.editing.preserve import composite
 from gen.evaluation.region_metrics import centroids, object_pixels
+from image_utils.convert import to_tensor
 from image_utils.draw import overlay_heat
+from image_utils.geometry import fitted_size
 
 FULL_HEAT = 0.25  # difference, of the range from black to white, that is shown hottest
 
 
 def psnr_elsewhere(picture: LatentImage, painted: EditedPixels) -> Float[Tensor, " b"]:
-    """Return the PSNR in dB of the pixels that an edit cannot change, as the model painted them; at most 100.
+    """Return the PSNR in dB of the pixels that an edit cannot change, as the model painted them; at most 100, also where there are none.
 
-    After compositing these pixels are the picture's own, bit for bit; this says what the model made of them itself.
+    After compositing these pixels are the picture's own, bit for bit; this says what the model made of them itself. What fills the square
+    beyond a picture that is not square does not count.
+
+    Example:
+        >>> from gen.gallery.unchanged import psnr_elsewhere
+        >>> painted = picture.paint_pixels(edits.move(latents, 1, 0.1, 0.1))
+        >>> float(psnr_elsewhere(picture, painted)) > 40
+        True
     """
     error = (painted.pixel_values - picture.pixel_values.to(painted.pixel_values)).square().mean(1)
-    outside = ~painted.changed
+    width, height = fitted_size(*picture.image.size, picture.pipeline.resolution)
+    outside = ~painted.changed.to(error.device)
+    outside[:, height:], outside[:, :, width:] = False, False
     mean = (error * outside).sum((1, 2)) / outside.sum((1, 2)).clamp_min(1)
     return (10 * torch.log10(4 / mean)).clamp(max=100.0)
 
@@ -33,7 +44,7 @@ def centroid_errors(
     """Return how far the painted object's centroid lies from where it was asked to be, as a share of the picture's longer side.
 
     The object's pixels are those that look more like the object than like what the same pipeline paints in its absence; so the measure
-    needs no rendered truth, and is as good as that removal.
+    needs no rendered truth, and is as good as that removal. NaN where no pixel looks like the object.
 
     Args:
         picture: the picture before.
@@ -41,19 +52,28 @@ def centroid_errors(
         painted: it moved; b pictures.
         removed: it removed; one picture.
         shifts: by how much (x, y) it was moved.
+
+    Raises:
+        ValueError: if the picture's regions do not hold the object, because an edit put it there.
     """
     source = picture.pixel_values.to(painted.pixel_values)
     behind = composite(source, removed.pixel_values, removed.changed)
     images = composite(source.expand_as(painted.pixel_values), painted.pixel_values, painted.changed)
+    if region >= picture.regions.masks.shape[1] or not picture.regions.valid[0, region]:
+        raise ValueError(f"region {region} has no pixels in the picture, so it cannot be looked for; choose one of {picture.regions}")
     mask = picture.regions.masks[:, region].to(source.device)
     count = len(images)
     found = object_pixels(images, source.expand(count, -1, -1, -1), behind.expand(count, -1, -1, -1), mask.expand(count, -1, -1))
     asked = centroids(mask) + shifts.to(source.device)
-    return (centroids(found & painted.changed) - asked).norm(dim=-1)
+    return (centroids(found & painted.changed.to(found.device)) - asked).norm(dim=-1)
 
 
 def difference_map(before: Image.Image, after: Image.Image) -> Image.Image:
     """Show where two pictures differ, dark where they are the same; the hottest colour is a quarter of the range from black to white.
+
+    Example:
+        >>> from gen.gallery.unchanged import difference_map
+        >>> difference_map(picture.image, picture.paint(edits.remove(latents, 2))).save("difference.png")
 
     Raises:
         ValueError: if they differ in size.
@@ -65,8 +85,6 @@ def difference_map(before: Image.Image, after: Image.Image) -> Image.Image:
 
 def differences(before: Image.Image, after: Image.Image) -> Float[Tensor, "h w"]:
     """Return the largest difference over the channels at every pixel, in [0, 1]."""
-    from image_utils.convert import to_tensor
-
     return (to_tensor(after) - to_tensor(before)).abs().amax(0) / 2
 
 

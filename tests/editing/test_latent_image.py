@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from io import BytesIO
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from gen import LatentImage, edits
 from gen.models.text_encoder import caption_of_present
@@ -81,6 +83,20 @@ def test_what_does_not_fit_is_refused(tmp_path, picture, pipeline, make_picture)
         picture.paint(edits.move(picture.latents, 2, 0.0, 0.3))
     with pytest.raises(ValueError, match="photo.png"):
         LatentImage.open(pipeline, tmp_path / "photo.png")
+
+
+def test_every_edit_of_several_is_checked(picture):
+    """What reaches beyond a picture that is not square is refused wherever it stands among the edits."""
+    with pytest.raises(ValueError, match="region 2 would have its centre .* outside the picture"):
+        picture.paint_all([picture.latents, edits.remove(picture.latents, 1), edits.move(picture.latents, 2, 0.0, 0.3)])
+    with pytest.raises(ValueError, match="at least one"):
+        picture.paint_all([])
+
+
+def test_a_notebook_shows_the_numbered_picture(picture):
+    assert repr(picture) == "LatentImage(70x45 pixels, objects 1 2, in a square of 32 pixels)"
+    assert repr(picture.latents).startswith("RegionLatents(1 picture, objects 1 2, room for 4, ")
+    assert (pixels(Image.open(BytesIO(picture._repr_png_()))) == pixels(picture.numbered())).all()
 
 
 def test_numbers_are_shown_on_a_picture_large_enough_to_read_them(picture):

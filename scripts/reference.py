@@ -1,0 +1,60 @@
+"""Write docs/reference.md: every public name with its signature and docstring, read from the source without importing it.
+
+python scripts/reference.py [--check]    # --check writes nothing and says whether the page is in step
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+import griffe
+import jinja2
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "reference.md"
+
+
+def page() -> str:
+    """Fill scripts/reference.md.jinja, which says what stands where, from the docstrings."""
+    gen = griffe.load("gen", search_paths=[ROOT], docstring_parser="google")
+    modules = [gen["editing.refine"], *(module for _, module in sorted(gen["gallery"].modules.items()))]
+    members = [member for module in modules for member in module.members.values() if not member.is_alias and member.is_public]
+    members += [gen["regions.TensorFields"], gen["regions.concatenate"]]
+    names = {member.path: member.path for member in members if member.is_class or member.is_function}
+    names |= {f"gen.gallery.previews.{name}": f"gen.gallery.{name}" for name in gen["gallery"].exports}
+    names |= {gen["editing"].members[name].target_path: f"edits.{name}" for name in gen["editing"].exports}
+    names |= {gen.members[name].target_path: name for name in gen.exports}
+    anchors = {key: name for path, name in names.items() for key in (path, name, path.rpartition(".")[2]) if key != "edits"}
+    anchors |= {f"{name}.{part}": f"{name}.{part}" for path, name in names.items() for part in gen[path[4:]].members}
+    gallery = [path for path in names if path.startswith("gen.gallery.")]
+    gallery.sort(key=lambda path: 0 if ".panel." in path else 1 if str(getattr(gen[path[4:]], "returns", "")) == "Panel" else 2)
+
+    def linked(text: str) -> str:
+        return re.sub(r"`([\w.]+)`", lambda found: f"[{found[0]}](#{anchors[found[1]]})" if found[1] in anchors else found[0], text)
+
+    def typed(annotation: object) -> str:
+        pieces = re.split(r"([A-Z]\w+)", str(annotation).replace("'", '"'))
+        return linked("`" + "".join(f"``{piece}``" if piece in anchors else piece for piece in pieces) + "`").replace("``", "")
+
+    def signature(member: griffe.Function | griffe.Class, name: str, width: int = 100) -> str:  # longer: a line an argument
+        line = member.signature(name=name).replace("'", '"')
+        if len(line) <= width:
+            return line
+        return re.sub(r"\)( -> .*)?$", r",\n)\1", re.sub(r", (?=\*|\w+: )", ",\n    ", line.replace("(", "(\n    ", 1)))
+
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(ROOT / "scripts"), trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"linked": linked, "typed": typed, "signature": signature}
+    template = environment.get_template("reference.md.jinja")
+    return re.sub(r"\n{3,}", "\n\n", template.render(gen=gen, names=names, gallery=gallery))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="end with status 1 if the page is not what would be written")
+    if not parser.parse_args().check:
+        PAGE.write_text(page(), encoding="utf-8")
+    elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page():
+        sys.exit("docs/reference.md is not in step with the docstrings; run: python scripts/reference.py")
