@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+from jaxtyping import Float
 from PIL import Image
+from torch import Tensor
 
+from gen.editing.framing import unframe_mask
 from gen.editing.latent_image import LatentImage
+from image_utils.draw import outline_regions
 from image_utils.geometry import fitted_size
 from image_utils.grid import image_grid
 
@@ -74,6 +78,20 @@ def subject(picture: LatentImage) -> int:
     inside = (boxes[:, :2] > 0).all(1) & (boxes[:, 2:] < extent).all(1)
     filled = areas / (boxes[:, 2:] - boxes[:, :2]).prod(1).clamp_min(1e-6)
     return max(picture.objects, key=lambda k: (bool(inside[k]), bool(areas[k] < LARGEST), float(filled[k] * areas[k])))
+
+
+def outlined(picture: LatentImage, *regions: int, side: int = SHOWN_SIDE) -> Image.Image:
+    """Return the picture as `shown`, with the outlines and numbers of some of its regions."""
+    image = shown(picture.image, side)
+    masks = torch.stack([unframe_mask(mask, image.size) for mask in picture.regions.masks[0]])
+    masks[[number for number in range(len(masks)) if number not in regions]] = False
+    return outline_regions(image, masks)
+
+
+def within_picture(picture: LatentImage, values: Float[Tensor, "*n r r"]) -> Float[Tensor, "*n h w"]:
+    """Return the part of maps of the pipeline's square that shows the picture, at the square's scale."""
+    width, height = fitted_size(*picture.image.size, values.shape[-1])
+    return values[..., :height, :width]
 
 
 def framed(picture: LatentImage) -> tuple[float, float]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gen.gallery.panel import Panel, Sampling
     from gen.models.pipeline import RegionPipeline
 
-PanelName = Literal["edits", "position_sweep"]
+PanelName = Literal["edits", "position_sweep", "interpolation", "attention_maps", "saliency_maps", "feature_pca"]
 PANELS: tuple[PanelName, ...] = get_args(PanelName)
 
 
@@ -69,8 +69,19 @@ def draw_panel(name: PanelName, picture: LatentImage, sampling: Sampling) -> Pan
 
 def panel_of(name: PanelName) -> Callable[..., Panel]:
     """Return the function that draws a panel of one picture: (picture, sampling=Sampling()) -> Panel."""
+    from gen.gallery.attention_maps import attention_maps
     from gen.gallery.edits import edits
+    from gen.gallery.feature_pca import feature_pca
+    from gen.gallery.interpolation import next_look
     from gen.gallery.position_sweep import position_sweep
+    from gen.gallery.token_saliency import saliency_maps
 
-    panels: dict[PanelName, Callable[..., Panel]] = {"edits": edits, "position_sweep": position_sweep}
+    panels: dict[PanelName, Callable[..., Panel]] = {
+        "edits": edits,
+        "position_sweep": position_sweep,
+        "interpolation": next_look,
+        "attention_maps": attention_maps,
+        "saliency_maps": lambda picture, sampling=None: saliency_maps(picture),  # nothing is painted
+        "feature_pca": lambda picture, sampling=None: feature_pca([picture]),
+    }
     return panels[name]
