@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     from gen.gallery.panel import Panel
     from gen.models.pipeline import RegionPipeline
 
-PanelName = Literal["edits", "position_sweep"]
+PanelName = Literal[
+    "augmented_views",
+    "edits",
+    "guidance_sweep",
+    "mask_dropout",
+    "position_sweep",
+    "removal_grid",
+    "single_tokens",
+]
 PANELS: tuple[PanelName, ...] = get_args(PanelName)
 
 
@@ -58,7 +66,20 @@ class Previews:
 def panel_of(name: PanelName) -> Callable[..., Panel]:
     """Return the function that draws a panel of one picture: (picture, sampling=Sampling()) -> Panel."""
     from gen.gallery.edits import edits
+    from gen.gallery.guidance_sweep import guidance_sweep
+    from gen.gallery.mask_dropout import mask_dropout
     from gen.gallery.position_sweep import position_sweep
+    from gen.gallery.removal_grid import removal_grid
+    from gen.gallery.single_tokens import single_tokens
+    from gen.gallery.views import augmented_views
 
-    panels: dict[PanelName, Callable[..., Panel]] = {"edits": edits, "position_sweep": position_sweep}
+    panels: dict[PanelName, Callable[..., Panel]] = {
+        "augmented_views": augmented_views,
+        "edits": edits,
+        "guidance_sweep": guidance_sweep,
+        "mask_dropout": mask_dropout,
+        "position_sweep": position_sweep,
+        "removal_grid": removal_grid,
+        "single_tokens": single_tokens,
+    }
     return panels[name]
