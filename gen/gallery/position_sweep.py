@@ -27,7 +27,7 @@ def position_sweep(picture: LatentImage, region: int | None = None, sampling: Sa
     Example:
         >>> from gen.gallery.position_sweep import position_sweep
         >>> panel = position_sweep(picture, region=1)
-        >>> len(panel.table), panel.figures["composited_difference_elsewhere"]
+        >>> len(panel.table), panel.figures["change_elsewhere_composited_grey_levels"]
         (13, 0.0)
         >>> panel.image.save("sweep.png")
 
