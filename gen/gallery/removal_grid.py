@@ -22,7 +22,7 @@ from image_utils.grid import image_grid
 def removal_grid(picture: LatentImage, sampling: Sampling = Sampling()) -> Panel:  # noqa: B008 (frozen)
     """Remove each object alone, then all of them, then all but each one; under every picture, what differs from the one before.
 
-    Nothing is put back afterwards: pictures, maps and figures show what the model painted. Three to six objects fit on a page.
+    Nothing is put back afterwards: pictures, maps and figures show what the model painted.
 
     Returns:
         The sheet, and one row of figures a removed object. A picture without objects gives a sheet of itself and its regions.
@@ -67,7 +67,7 @@ def residual_shares(picture: LatentImage, painted: EditedPixels, gone: Bool[Tens
     """
     masks = picture.regions.masks[0].to(painted.changed.device)
     source = picture.pixel_values.to(painted.pixel_values).expand_as(painted.pixel_values)
-    floor = ~masks[1:].any(0)
+    floor = (~masks[1:].any(0)).float()
     around = SourceContext(source, ~painted.changed).continued(floor.expand_as(painted.changed))
     removed = (masks & gone.to(masks.device)[..., None, None]).any(1)
     return residual_share(painted.pixel_values, source, around, removed)
