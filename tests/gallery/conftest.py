@@ -38,3 +38,10 @@ def bare(tiny) -> LatentImage:
     """Return a picture without objects, higher than wide."""
     image, label_map = two_squares(40, 60)
     return LatentImage.encode(tiny, image, torch.zeros_like(label_map))
+
+
+@pytest.fixture(scope="session")
+def covered(tiny) -> LatentImage:
+    """Return a picture of three objects and no background."""
+    image, label_map = two_squares()
+    return LatentImage.encode(tiny, image, label_map + 1)

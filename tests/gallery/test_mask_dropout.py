@@ -45,6 +45,10 @@ def test_tokens_of_crops_do_not_know_what_was_erased_and_others_do(table, wide):
     assert mask_dropout(wide, sampling=ONE_STEP).figures["token_drift_percent"] > 1
 
 
+def test_a_draw_that_keeps_nothing_has_no_figures(covered):
+    assert list(mask_dropout(covered, 1.0, 2, sampling=ONE_STEP).figures) == ["psnr_of_all_db"]
+
+
 def test_draws_follow_from_the_seed(wide):
     first, again, other = (np.asarray(mask_dropout(wide, sampling=Sampling(num_inference_steps=1, seed=seed)).image) for seed in (0, 0, 1))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
