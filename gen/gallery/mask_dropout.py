@@ -32,7 +32,7 @@ def mask_dropout(
 
     Returns:
         The sheet. Its figures: PSNR on the pixels of kept regions, and how much their tokens change because others were erased, as a share
-        of their length: 0 for an encoder that sees every region alone.
+        of their length: 0 for an encoder that sees every region alone, where masks do not overlap.
 
     Raises:
         ValueError: if the probability or the number of draws is out of range.
@@ -58,15 +58,17 @@ def mask_dropout(
         [shown(image) for image in picture.at_full_size(painted, composite=False)],
     ]
     names = [", ".join(str(k) for k in picture.objects if row[k]) or "no object" for row in kept]
-    texts = [[""] * len(kept), names, [f"{value:.1f} dB" for value in found]]
+    texts = [[""] * len(kept), names, [f"{value:.1f} dB" if row.any() else "nothing" for value, row in zip(found, kept, strict=True)]]
     title = f"objects dropped with probability {probability:g}: PSNR on what is kept"
     labels = ["nothing dropped", *(f"draw {i + 1}" for i in range(len(dropped)))]
+    sheet = image_grid(rows, ["encoder sees", "kept", "painted"], labels, captions=texts, title=title)
     figures = {"psnr_of_all_db": found[0]}
-    if dropped:
+    if kept[1:].any():
+        counted = [value for value, row in zip(found[1:], kept[1:], strict=True) if row.any()]  # a picture may have no background
         drift = (latents.tokens[1:] - before.tokens).norm(dim=-1) / before.tokens.norm(dim=-1).clamp_min(1e-12)
-        figures["psnr_of_kept_db"] = sum(found[1:]) / len(dropped)
+        figures["psnr_of_kept_db"] = sum(counted) / len(counted)
         figures["token_drift_percent"] = 100 * float(drift[kept[1:].to(drift.device)].mean())
-    return Panel(image_grid(rows, ["encoder sees", "kept", "painted"], labels, captions=texts, title=title), figures)
+    return Panel(sheet, figures)
 
 
 @torch.no_grad()

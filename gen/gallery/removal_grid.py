@@ -22,7 +22,7 @@ from image_utils.grid import image_grid
 def removal_grid(picture: LatentImage, sampling: Sampling = Sampling()) -> Panel:  # noqa: B008 (frozen)
     """Remove each object alone, then all of them, then all but each one; under every picture, what differs from the one before.
 
-    Nothing is put back afterwards: pictures, maps and figures show what the model painted. Three to six objects fit on a page.
+    Nothing is put back afterwards: pictures, maps and figures show what the model painted.
 
     Returns:
         The sheet, and one row of figures a removed object. A picture without objects gives a sheet of itself and its regions.
@@ -38,7 +38,7 @@ def removal_grid(picture: LatentImage, sampling: Sampling = Sampling()) -> Panel
     pictures = [shown(image) for image in (picture.image, *picture.at_full_size(painted, composite=False))]
     maps = [numbered(picture), *(shown(difference_map(source, image)) for image in raw)]
     names = ["picture", *(f"without {k}" for k in objects), "no objects", *(f"only {k}" for k in objects)]
-    below = ["regions", *(f"{a:.1f} dB, {b:.0f} %" for a, b in zip(elsewhere, residual, strict=True))]
+    below = ["regions", *(f"{a:.1f} dB, {b:.0f} % left" for a, b in zip(elsewhere, residual, strict=True))]
     half = len(objects) + 1
     rows = [part for k in (0, half) for part in (pictures[k : k + half], maps[k : k + half])]
     texts = [part for k in (0, half) for part in (names[k : k + half], below[k : k + half])]
@@ -50,7 +50,7 @@ def removal_grid(picture: LatentImage, sampling: Sampling = Sampling()) -> Panel
         "residual_of_all_percent": residual[len(objects)],
     }
     table = [{"region": float(k), "psnr_elsewhere_db": a, "residual_percent": b} for k, a, b in alone]
-    title = "objects removed, as painted; below, what differs: PSNR elsewhere, and the share of the objects' pixels that remains"
+    title = "objects removed, as painted; below, what differs, PSNR elsewhere, and how much of the objects is left"
     return Panel(image_grid(rows, captions=texts, title=title), figures, table=table)
 
 
@@ -58,7 +58,8 @@ def residual_shares(picture: LatentImage, painted: EditedPixels, gone: Bool[Tens
     """Return the share of the removed objects' pixels that still look more like them than like the floor around.
 
     What is really behind an object is not known without a rendered truth. In its place stands the floor that the edit cannot change,
-    continued smoothly, which no model painted; where there is texture or another object behind, it is only near.
+    continued smoothly, which no model painted; where there is texture or another object behind, it is only near. Shadows that stay are
+    not counted. In a picture that is objects all over, all that the edit cannot change is floor.
 
     Args:
         picture: before.
@@ -68,6 +69,7 @@ def residual_shares(picture: LatentImage, painted: EditedPixels, gone: Bool[Tens
     masks = picture.regions.masks[0].to(painted.changed.device)
     source = picture.pixel_values.to(painted.pixel_values).expand_as(painted.pixel_values)
     floor = ~masks[1:].any(0)
-    around = SourceContext(source, ~painted.changed).continued(floor.expand_as(painted.changed))
+    open_floor = (floor if floor.any() else ~floor).float().expand(painted.changed.shape)
+    around = SourceContext(source, ~painted.changed).continued(open_floor)
     removed = (masks & gone.to(masks.device)[..., None, None]).any(1)
     return residual_share(painted.pixel_values, source, around, removed)

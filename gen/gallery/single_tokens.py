@@ -29,19 +29,20 @@ def single_tokens(picture: LatentImage, sampling: Sampling = Sampling()) -> Pane
     one object the sprite of every single token, with the others zero, and of all tokens but that one, in the tokens' own grid.
 
     Returns:
-        The sheet, the background first, and one row of figures a region.
+        The sheet, the background first if there is any, and one row of figures a region.
     """
     before, objects = picture.latents, picture.objects
-    alone = [before, reduce(remove, objects, before), *(keep(before, k, background=False) for k in objects)]
-    painted = picture.paint_pixels(*alone, context=False, **vars(sampling))
-    numbers, masks, own = [0, *objects], picture.regions.masks[0], painted.pixel_values[1:]
+    numbers = [0, *objects] if before.valid[0, 0] else objects
+    alone = [keep(before, k, background=False) if k else reduce(remove, objects, before) for k in numbers]
+    painted = picture.paint_pixels(before, *alone, context=False, **vars(sampling))
+    masks, own = picture.regions.masks[0], painted.pixel_values[1:]
     found = psnr(own, picture.pixel_values.to(own).expand_as(own), masks[numbers].to(own.device)).tolist()
     rows = [
         [numbered(picture), *(without(picture, ~masks[k]) for k in numbers)],
         [shown(image) for image in picture.at_full_size(painted, composite=False)],
     ]
     texts = [
-        ["picture", "background", *(f"region {k}" for k in objects)],
+        ["picture", *(f"region {k}" if k else "background" for k in numbers)],
         ["all together", *(f"alone: {value:.1f} dB" for value in found)],
     ]
     layout = picture.pipeline.conditioner.layout
@@ -52,9 +53,9 @@ def single_tokens(picture: LatentImage, sampling: Sampling = Sampling()) -> Pane
     if isinstance(layout, SpriteLayout) and objects:
         sheet = image_grid([[sheet], [_one_by_one(layout, before, subject(picture))]])
     table = [{"region": float(k), "psnr_alone_db": value} for k, value in zip(numbers, found, strict=True)]
-    figures = {"psnr_of_background_alone_db": found[0]}
+    figures = {} if 0 not in numbers else {"psnr_of_background_alone_db": found[0]}
     if objects:
-        figures["psnr_of_objects_alone_db"] = sum(found[1:]) / len(objects)
+        figures["psnr_of_objects_alone_db"] = sum(found[-len(objects) :]) / len(objects)
     return Panel(sheet, figures, table=table)
 
 

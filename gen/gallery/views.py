@@ -94,7 +94,7 @@ def _painted(picture: LatentImage, batch: RegionBatch, sampling: Sampling) -> Fl
     latents = RegionLatents(tokens, target.pose, source.regions.valid & target.regions.valid)
     return pipeline.decode(
         latents,
-        prompt=[caption_of_present(caption, row) for caption, row in zip(batch.captions, latents.valid, strict=True)],
+        prompt=[caption_of_present(caption, row) for caption, row in zip(batch.captions, latents.valid.tolist(), strict=True)],
         num_inference_steps=sampling.num_inference_steps,
         guidance_scale=sampling.guidance_scale,
         generator=[torch.Generator().manual_seed(sampling.seed) for _ in range(len(batch))],

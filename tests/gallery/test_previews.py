@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-import torch
 from accelerate.state import AcceleratorState
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from configs.hydra import runnable
-from gen import LatentImage
 from gen.gallery import PANELS, Previews
-from gen.gallery.panel import Panel, Sampling
-from gen.gallery.previews import draw_panel, panel_of
+from gen.gallery.panel import Sampling
+from gen.gallery.previews import draw_panel
 from tests.one_step import composed
 from train import train
 
 
-@pytest.fixture(scope="module")
-def picture(pipeline):
-    label_map = torch.zeros(24, 32, dtype=torch.int64)
-    label_map[4:12, 4:12], label_map[14:22, 14:24] = 1, 2
-    return LatentImage.encode(pipeline, Image.new("RGB", (32, 24), "grey"), label_map)
-
-
 @pytest.mark.parametrize("name", PANELS)
-def test_every_panel_draws_a_toy_picture_that_is_not_square(picture, name):
-    panel = panel_of(name)(picture, sampling=Sampling(num_inference_steps=1))
-    assert isinstance(panel, Panel) and panel.image.width > 100
-    assert all(isinstance(value, float) for value in panel.figures.values())
-
-
-@pytest.mark.parametrize("name", PANELS)
-def test_a_picture_with_one_object_or_none_does_not_end_a_training(pipeline, name):
-    for objects in (0, 1):
-        label_map = torch.zeros(32, 32, dtype=torch.int64)
-        label_map[4 : 4 + 8 * objects, 4:12] = objects
-        lonely = LatentImage.encode(pipeline, Image.new("RGB", (32, 32), "grey"), label_map)
-        assert draw_panel(name, lonely, Sampling(num_inference_steps=1)).image.size
+@pytest.mark.parametrize("kind", ["wide", "single", "bare", "covered"])
+def test_a_panel_draws_any_picture(name, kind, request):
+    """One that is not square, one with a single object, one without any, one without a background: none ends a training."""
+    panel = draw_panel(name, request.getfixturevalue(kind), Sampling(num_inference_steps=1))
+    assert panel.image.width > 100 and np.asarray(panel.image).std() > 0
+    assert all(np.isfinite(value) for value in panel.figures.values())
 
 
 def test_a_run_shows_the_chosen_panels_on_disk_and_in_tensorboard(tmp_path, monkeypatch):
