@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from pathlib import Path
 
 import griffe
@@ -32,8 +31,9 @@ def page() -> str:
     gallery = [path for path in names if path.startswith("gen.gallery.")]
     gallery.sort(key=lambda path: 0 if ".panel." in path else 1 if str(getattr(gen[path[4:]], "returns", "")) == "Panel" else 2)
 
-    def linked(text: str) -> str:
-        return re.sub(r"`([\w.]+)`", lambda found: f"[{found[0]}](#{anchors[found[1]]})" if found[1] in anchors else found[0], text)
+    def linked(text: str, of: griffe.Object | None = None) -> str:
+        own = {*of.members, *(item.name for item in getattr(of, "parameters", ()))} if of else {}
+        return re.sub(r"`([\w.]+)`", lambda it: f"[{it[0]}](#{anchors[it[1]]})" if it[1] in anchors and it[1] not in own else it[0], text)
 
     def typed(annotation: object) -> str:
         pieces = re.split(r"([A-Z]\w+)", str(annotation).replace("'", '"'))
@@ -57,4 +57,4 @@ if __name__ == "__main__":
     if not parser.parse_args().check:
         PAGE.write_text(page(), encoding="utf-8")
     elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page():
-        sys.exit("docs/reference.md is not in step with the docstrings; run: python scripts/reference.py")
+        raise SystemExit("docs/reference.md is not in step with the docstrings; run: python scripts/reference.py")
