@@ -16,6 +16,7 @@ from gen.losses import attention_region_loss
 from gen.models.text_encoder import caption_of_present
 from gen.regions import RegionLatents
 from image_utils.draw import overlay_heat
+from image_utils.geometry import fitted_size
 from image_utils.grid import image_grid
 
 HOTTEST = 2  # times a map's mean
@@ -60,7 +61,9 @@ def attention_maps(picture: LatentImage, sampling: Sampling = Sampling()) -> Pan
         own = [100 * _in_own_place(picture, region, layer, token_region) for layer in layers]
         chance = [100 * _in_own_place(picture, region, torch.ones_like(layer), token_region) for layer in layers]
         of_all = 100 * float(shares[region].mean())
-        table.append({"region": region, "attention_percent": of_all, "in_place_percent": _mean(own), "chance_percent": _mean(chance)})
+        table.append(
+            {"region": float(region), "attention_percent": of_all, "in_place_percent": _mean(own), "chance_percent": _mean(chance)}
+        )
     maps = [*shares[regions], (1 - shares.sum(0)).clamp(0, 1)]
     labels = ["background", *(f"region {region}" for region in picture.objects), "no region"]
     captions = [
@@ -102,11 +105,11 @@ def _shares(picture: LatentImage, layers: list[Float[Tensor, "1 _ l"]], token_re
 def _in_own_place(picture: LatentImage, region: int, attention: Float[Tensor, "1 p l"], token_region: Int[Tensor, " l"]) -> float:
     """Return the share of a region's attention that comes from cells in which its pixels lie; cells beyond the picture do not count."""
     masks = picture.regions.masks
-    counted = torch.zeros_like(picture.latents.valid)
-    counted[:, region] = True
+    counted = torch.arange(masks.shape[1])[None] == region
     beyond = torch.ones_like(masks[:, 0])
-    within_picture(picture, beyond)[:] = False
-    return 1 - float(attention_region_loss(attention, token_region, masks, counted.cpu(), beyond))
+    width, height = fitted_size(*picture.image.size, masks.shape[-1])
+    beyond[:, :height, :width] = False
+    return 1 - float(attention_region_loss(attention, token_region, masks, counted, beyond))
 
 
 def _heat(picture: LatentImage, shares: Float[Tensor, "h w"]) -> Image.Image:

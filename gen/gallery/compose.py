@@ -45,7 +45,7 @@ def compose(
     image, raw = (picture.at_full_size(painted, composite)[0] for composite in (True, False))
     figures = {
         "psnr_elsewhere_db": float(psnr_elsewhere(picture, painted)[0]),
-        "composited_difference_elsewhere": largest_difference_outside(picture, image, picture.changed(after)),
+        "change_elsewhere_composited_grey_levels": largest_difference_outside(picture, image, picture.changed(after)),
     }
     donors = [outlined(other, region, side=SIDE) for other, region, _ in others]
     labels = [*(f"region {region} of this" for _, region, _ in others), "into this", "composed", "difference, as painted"]

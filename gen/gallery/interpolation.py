@@ -8,7 +8,7 @@ from torch import Tensor
 from gen.editing.latent_image import LatentImage
 from gen.editing.operations import Mixed, interpolate
 from gen.editing.painting import EditedPixels
-from gen.gallery.panel import Panel, Sampling, outlined, shown, subject
+from gen.gallery.panel import NothingToShowError, Panel, Sampling, outlined, shown, subject
 from gen.gallery.unchanged import psnr_elsewhere
 from image_utils.grid import image_grid
 
@@ -74,11 +74,14 @@ _MEASURED = "the distance from the first picture / to the last one, in % of the 
 
 
 def next_look(picture: LatentImage, sampling: Sampling = Sampling()) -> Panel:  # noqa: B008 (frozen)
-    """Let a picture's object take the look of the picture's next one, where it is; a sheet that says so where there is no next one."""
-    if len(picture.objects) < 2:
-        said = f"{len(picture.objects)} object here: an interpolation needs a second one"
-        return Panel(image_grid([[shown(picture.image)]], captions=[[said]]))
+    """Let an object take the look of the picture's next one, where it is.
+
+    Raises:
+        NothingToShowError: if the picture has no second object.
+    """
     region = subject(picture)
+    if len(picture.objects) < 2:
+        raise NothingToShowError("the picture has one object; an interpolation needs a second one, of this picture or of another")
     following = picture.objects[(picture.objects.index(region) + 1) % len(picture.objects)]
     return interpolation(picture, region, picture, following, what="look", sampling=sampling)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Shaped
 from PIL import Image
 from torch import Tensor
 
@@ -83,7 +83,7 @@ def outlined(picture: LatentImage, *regions: int, side: int = SHOWN_SIDE) -> Ima
     return outline_regions(image, masks)
 
 
-def within_picture(picture: LatentImage, values: Float[Tensor, "*n r r"]) -> Float[Tensor, "*n h w"]:
+def within_picture(picture: LatentImage, values: Shaped[Tensor, "*n r r"]) -> Shaped[Tensor, "*n h w"]:
     """Return the part of maps of the pipeline's square that shows the picture, at the square's scale."""
     width, height = fitted_size(*picture.image.size, values.shape[-1])
     return values[..., :height, :width]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from gen.editing.latent_image import LatentImage
+from gen.editing.operations import interpolate
 from gen.gallery.interpolation import interpolation, next_look
-from gen.gallery.panel import Sampling
+from gen.gallery.panel import NothingToShowError, Sampling
 from gen.scenes import clip, render, sample_scene
 from image_utils.convert import to_pil, to_tensor
 
@@ -21,18 +21,12 @@ def test_a_look_becomes_another_one_in_even_steps(mugs):
     assert [row["weight"] for row in panel.table] == [0, 0.25, 0.5, 0.75, 1]
     assert len(panel.frames) == 8, "there and back, the ends once"
     pictures = [np.asarray(frame.resize((64, 64), 0)).astype(int) for frame in panel.frames]
-    elsewhere = ~mugs.changed(interpolated(mugs, 4, 2)).numpy()
+    elsewhere = ~mugs.changed(interpolate(mugs.latents, 4, mugs.latents, 2, 0.5, "look")).numpy()
     assert elsewhere.mean() > 0.5
     assert all((picture[elsewhere] == np.asarray(mugs.image)[elsewhere]).all() for picture in pictures)
     own = mugs.regions.masks[0, 4].numpy()
     redness = [(picture[own][:, 0] - picture[own][:, 2]).mean() for picture in pictures[:5]]
     assert redness == sorted(redness), "a cyan sphere becomes an orange one"
-
-
-def interpolated(picture, region, other_region):
-    from gen.editing.operations import interpolate
-
-    return interpolate(picture.latents, region, picture.latents, other_region, 0.5, "look")
 
 
 def test_an_object_goes_on_its_way_between_two_frames_of_a_clip(shipped):
@@ -52,15 +46,14 @@ def test_an_object_goes_on_its_way_between_two_frames_of_a_clip(shipped):
 
 
 def test_a_picture_alone_goes_on_to_its_next_object(wide, table):
-    alone = next_look(table, Sampling(num_inference_steps=1))
-    assert alone.figures["monotone_share"] == 1
-    assert next_look(wide, Sampling(num_inference_steps=1)).image.size[0] > alone.image.size[0] / 2
-    label_map = (table.regions.label_map()[0] == 1).long()
-    single = next_look(LatentImage.encode(table.pipeline, table.image, label_map))
-    assert single.figures == {}
-    assert not single.frames
-    empty = next_look(LatentImage.encode(table.pipeline, table.image, torch.zeros_like(label_map)))
-    assert empty.image.size == single.image.size
+    panel = next_look(wide, Sampling(num_inference_steps=1))
+    assert panel.figures["monotone_share"] == 1
+    assert len(panel.table) == 9
+    assert panel.frames[0].size[0] > panel.frames[0].size[1]
+    for objects, message in ((1, "has one object; an interpolation needs a second one"), (0, "has no object")):
+        few = LatentImage.encode(table.pipeline, table.image, (table.regions.label_map()[0] == 1).long() * objects)
+        with pytest.raises(NothingToShowError, match=message):
+            next_look(few)
 
 
 def test_what_is_no_way_is_refused(wide):

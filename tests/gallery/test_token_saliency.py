@@ -15,13 +15,13 @@ def test_it_is_the_norm_of_the_derivative(wide):
         return wide.pipeline.region_encoder(pixel_values, wide.regions)[0, 2, 1]
 
     exact = torch.autograd.functional.jacobian(token, wide.pixel_values)[:, 0].square().sum((0, 1)).sqrt()
-    estimate = token_saliency(wide, 2, num_probes=256)[1]
+    estimate = token_saliency(wide, 2, num_probes=128)[1]
     assert (estimate - exact).norm() < 0.1 * exact.norm()
     torch.testing.assert_close(estimate == 0, exact == 0)
 
 
 def test_tokens_of_crops_see_their_own_mask_alone_each_its_own_part(table):
-    for region in (0, 1, 4):
+    for region in (0, 4):
         saliency = token_saliency(table, region, num_probes=2)
         assert saliency.shape == (16, 64, 64)
         assert (saliency[:, ~table.regions.masks[0, region]] == 0).all()
