@@ -14,13 +14,14 @@ import jinja2
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "reference.md"
+COMMANDS = ("gallery", "run_page")  # of gen.gallery: what scripts are made of, not what a notebook calls
 
 
 def page() -> str:
     """Fill scripts/reference.md.jinja, which says what stands where, from the docstrings."""
     gen = griffe.load("gen", search_paths=[ROOT], docstring_parser="google")
-    modules = [gen["editing.refine"], *(module for _, module in sorted(gen["gallery"].modules.items()))]
-    members = [member for module in modules for member in module.members.values() if not member.is_alias and member.is_public]
+    homes = [gen["editing.refine"], *(gen["gallery"][name] for name in sorted(gen["gallery"].modules) if name not in COMMANDS)]
+    members = [member for home in homes for member in home.members.values() if not member.is_alias and member.is_public]
     members += [gen["regions.TensorFields"], gen["regions.concatenate"]]
     names = {member.path: member.path for member in members if member.is_class or member.is_function}
     names |= {f"gen.gallery.previews.{name}": f"gen.gallery.{name}" for name in gen["gallery"].exports}
@@ -47,8 +48,7 @@ def page() -> str:
 
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(ROOT / "scripts"), trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"linked": linked, "typed": typed, "signature": signature}
-    template = environment.get_template("reference.md.jinja")
-    return re.sub(r"\n{3,}", "\n\n", template.render(gen=gen, names=names, gallery=gallery))
+    return re.sub(r"\n{3,}", "\n\n", environment.get_template("reference.md.jinja").render(gen=gen, names=names, gallery=gallery))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def position_sweep(picture: LatentImage, region: int | None = None, sampling: Sa
     Example:
         >>> from gen.gallery.position_sweep import position_sweep
         >>> panel = position_sweep(picture, region=1)
-        >>> len(panel.table), panel.figures["composited_difference_elsewhere"]
+        >>> len(panel.table), panel.figures["change_elsewhere_composited_grey_levels"]
         (13, 0.0)
         >>> panel.image.save("sweep.png")
 
@@ -57,14 +57,20 @@ def position_sweep(picture: LatentImage, region: int | None = None, sampling: Sa
     known = [error for error in off if not math.isnan(error)]
     outside = [largest_difference_outside(picture, image, picture.changed(after)) for image, after in zip(images, moved, strict=True)]
     table = [
-        {"dx": dx, "dy": dy, "psnr_elsewhere_db": a, "centroid_error_percent": b, "composited_difference_elsewhere": c}
+        {
+            "dx": 0.0 if dx == UNSEEN else dx,
+            "dy": dy,
+            "psnr_elsewhere_db": a,
+            "centroid_error_percent": b,
+            "change_elsewhere_composited_grey_levels": c,
+        }
         for (dx, dy), a, b, c in zip(shifts, elsewhere, off, outside, strict=True)
     ]
     figures = {
         "psnr_elsewhere_db": sum(elsewhere) / len(elsewhere),
         "lowest_psnr_elsewhere_db": min(elsewhere),
         "places_with_the_object": float(len(known)),
-        "composited_difference_elsewhere": max(outside),
+        "change_elsewhere_composited_grey_levels": max(outside),
     }
     if known:
         figures |= {"centroid_error_percent": sum(known) / len(known), "largest_centroid_error_percent": max(known)}
