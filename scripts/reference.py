@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from pathlib import Path
 
 import griffe
@@ -15,13 +14,14 @@ import jinja2
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "reference.md"
+COMMANDS = ("gallery", "run_page")  # of gen.gallery: what scripts are made of, not what a notebook calls
 
 
 def page() -> str:
     """Fill scripts/reference.md.jinja, which says what stands where, from the docstrings."""
     gen = griffe.load("gen", search_paths=[ROOT], docstring_parser="google")
-    modules = [gen["editing.refine"], *(module for _, module in sorted(gen["gallery"].modules.items()))]
-    members = [member for module in modules for member in module.members.values() if not member.is_alias and member.is_public]
+    homes = [gen["editing.refine"], *(gen["gallery"][name] for name in sorted(gen["gallery"].modules) if name not in COMMANDS)]
+    members = [member for home in homes for member in home.members.values() if not member.is_alias and member.is_public]
     members += [gen["regions.TensorFields"], gen["regions.concatenate"]]
     names = {member.path: member.path for member in members if member.is_class or member.is_function}
     names |= {f"gen.gallery.previews.{name}": f"gen.gallery.{name}" for name in gen["gallery"].exports}
@@ -32,8 +32,9 @@ def page() -> str:
     gallery = [path for path in names if path.startswith("gen.gallery.")]
     gallery.sort(key=lambda path: 0 if ".panel." in path else 1 if str(getattr(gen[path[4:]], "returns", "")) == "Panel" else 2)
 
-    def linked(text: str) -> str:
-        return re.sub(r"`([\w.]+)`", lambda found: f"[{found[0]}](#{anchors[found[1]]})" if found[1] in anchors else found[0], text)
+    def linked(text: str, of: griffe.Object | None = None) -> str:
+        own = {*of.members, *(item.name for item in getattr(of, "parameters", ()))} if of else {}
+        return re.sub(r"`([\w.]+)`", lambda it: f"[{it[0]}](#{anchors[it[1]]})" if it[1] in anchors and it[1] not in own else it[0], text)
 
     def typed(annotation: object) -> str:
         pieces = re.split(r"([A-Z]\w+)", str(annotation).replace("'", '"'))
@@ -47,8 +48,7 @@ def page() -> str:
 
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(ROOT / "scripts"), trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"linked": linked, "typed": typed, "signature": signature}
-    template = environment.get_template("reference.md.jinja")
-    return re.sub(r"\n{3,}", "\n\n", template.render(gen=gen, names=names, gallery=gallery))
+    return re.sub(r"\n{3,}", "\n\n", environment.get_template("reference.md.jinja").render(gen=gen, names=names, gallery=gallery))
 
 
 if __name__ == "__main__":
@@ -57,4 +57,4 @@ if __name__ == "__main__":
     if not parser.parse_args().check:
         PAGE.write_text(page(), encoding="utf-8")
     elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page():
-        sys.exit("docs/reference.md is not in step with the docstrings; run: python scripts/reference.py")
+        raise SystemExit("docs/reference.md is not in step with the docstrings; run: python scripts/reference.py")

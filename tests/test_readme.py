@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
+import gen
+
 README = Path(__file__).parents[1] / "README.md"
 EXECUTED = re.compile(r"<!-- executed -->\s*```(bash|python)\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
@@ -31,6 +33,8 @@ def workplace(folder: Path, repository: Path, photographs: dict[str, Image.Image
     """Make a folder that looks like the repository's root to the commands, with the pictures that they name."""
     for name in ("train.py", "multirun.py", "scripts"):
         (folder / name).symlink_to(repository / name)
+    (folder / "docs").mkdir()
+    (folder / "docs" / "examples").symlink_to(repository / "docs" / "examples")
     (folder / "data").mkdir()
     photographs["chelsea"].resize((96, 64)).save(folder / "data" / "conditioning_image_1.png")
     photographs["coffee"].resize((64, 96)).save(folder / "data" / "conditioning_image_2.png")
@@ -52,9 +56,8 @@ def test_commands_run_in_the_order_of_the_readme(tmp_path, repository, photograp
         command = ["bash", "-euo", "pipefail", "-c"] if language == "bash" else [sys.executable, "-c"]
         done = subprocess.run([*command, script], cwd=folder, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"failed:\n{script}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
-        for name in re.findall(r"--out (\S+)", script):
-            assert (folder / name).exists(), f"{name} was not written by:\n{script}"
-    assert (folder / "from_python.png").read_bytes()
+        for name in re.findall(r"--out (\S+)|\.save\(\"(\S+)\"\)", script):
+            assert (folder / "".join(name)).exists(), f"{name} was not written by:\n{script}"
     for run in ("tiny", "example_exp_name"):
         assert (folder / "outputs" / run / "pipeline" / "model_index.json").exists()
 
@@ -63,6 +66,13 @@ def test_the_main_commands_are_among_those_executed():
     blocks = "\n".join(text for _, text in executed_blocks())
     for command in ("+experiment=demo_exp +mode=tiny", "accelerate.commands.launch", "scripts/edit.py", "--plan"):
         assert command in blocks
+
+
+def test_five_lines_of_python_move_an_object():
+    """The example at the front door, as gen/__init__.py has it, is among what is executed."""
+    lines = re.findall(r"^ +>>> (.*)$", gen.__doc__, re.MULTILINE)
+    assert len(lines) == 5
+    assert [line for line in "\n".join(text for language, text in executed_blocks() if language == "python").splitlines() if line] == lines
 
 
 def test_links_lead_to_files_of_the_repository(repository):

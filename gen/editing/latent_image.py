@@ -134,8 +134,8 @@ class LatentImage:
         Args:
             pipeline: the model.
             path: of the picture, in any common format.
-            segmenter: a picture in [-1, 1] to its label map. None takes the label map `NAME.mask.png` beside the picture if there is one,
-                and else cuts by colour.
+            segmenter: a picture in [-1, 1] to its label map, such as those of `gen.segmentation`. None takes the label map
+                `NAME.mask.png` beside the picture if there is one, and else cuts by colour.
             caption: what it shows.
 
         Raises:

@@ -70,7 +70,7 @@ def paint_edited(
         guidance_scale=guidance_scale,
         generator=generator,
     )
-    return EditedPixels(painted, after, changed)
+    return EditedPixels(painted, after, changed.to(painted.device))
 
 
 def check_extent(latents: RegionLatents, extent: tuple[int, int], resolution: int) -> None:

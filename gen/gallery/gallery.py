@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,10 +93,11 @@ def write(folder: Path, drawn: Iterator[tuple[str, PanelName, Panel]], facts: di
             save_video(panel.frames, animation, FPS)
         done.setdefault(name, {})[panel_name] = panel
     values = {
-        name: {key: {"figures": panel.figures, "table": panel.table} for key, panel in panels.items()} for name, panels in done.items()
+        name: {key: {"figures": panel.figures, "table": [_known(row) for row in panel.table]} for key, panel in panels.items()}
+        for name, panels in done.items()
     }
     with whole_or_not(folder / FIGURES) as path:
-        path.write_text(json.dumps({"facts": facts, "pictures": values}, indent=1) + "\n")
+        path.write_text(json.dumps({"facts": facts, "pictures": values}, indent=1, allow_nan=False) + "\n")
     with whole_or_not(folder / PAGE) as path:
         path.write_text(page(done, facts))
     return done
@@ -133,6 +135,11 @@ def figures_table(panel: Panel) -> str:
 def _table(header: list[str], rows: list[list[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _known(row: dict[str, float]) -> dict[str, float | None]:
+    """Return a row as JSON has it: what could not be measured is null."""
+    return {name: None if math.isnan(value) else value for name, value in row.items()}
 
 
 def _number(value: float) -> str:

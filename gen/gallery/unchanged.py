@@ -32,7 +32,7 @@ def psnr_elsewhere(picture: LatentImage, painted: EditedPixels) -> Float[Tensor,
     """
     error = (painted.pixel_values - picture.pixel_values.to(painted.pixel_values)).square().mean(1)
     width, height = fitted_size(*picture.image.size, picture.pipeline.resolution)
-    outside = ~painted.changed.to(error.device)
+    outside = ~painted.changed
     outside[:, height:], outside[:, :, width:] = False, False
     mean = (error * outside).sum((1, 2)) / outside.sum((1, 2)).clamp_min(1)
     return (10 * torch.log10(4 / mean)).clamp(max=100.0)
@@ -65,7 +65,7 @@ def centroid_errors(
     count = len(images)
     found = object_pixels(images, source.expand(count, -1, -1, -1), behind.expand(count, -1, -1, -1), mask.expand(count, -1, -1))
     asked = centroids(mask) + shifts.to(source.device)
-    return (centroids(found & painted.changed.to(found.device)) - asked).norm(dim=-1)
+    return (centroids(found & painted.changed) - asked).norm(dim=-1)
 
 
 def difference_map(before: Image.Image, after: Image.Image) -> Image.Image:

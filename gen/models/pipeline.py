@@ -103,6 +103,10 @@ class RegionPipeline:
         for network in filter(None, (unet, controlnet)):
             attach_attention(network, attention)
 
+    def __repr__(self) -> str:
+        side = self.resolution
+        return f"RegionPipeline({side}x{side} pixels, room for {self.num_regions - 1} objects, on {self.device})"
+
     @property
     def components(self) -> dict[str, Any]:
         """The parts that the folder holds, by name."""

@@ -93,9 +93,11 @@ def test_every_edit_of_several_is_checked(picture):
         picture.paint_all([])
 
 
-def test_a_notebook_shows_the_numbered_picture(picture):
+def test_a_notebook_shows_the_numbered_picture(picture, pipeline):
+    assert repr(pipeline) == f"RegionPipeline(32x32 pixels, room for {pipeline.num_regions - 1} objects, on cpu)"
     assert repr(picture) == "LatentImage(70x45 pixels, objects 1 2, in a square of 32 pixels)"
     assert repr(picture.latents).startswith("RegionLatents(1 picture, objects 1 2, room for 4, ")
+    assert repr(picture.regions) == "Regions(1 picture, objects 1 2, room for 4, 32x32 pixels)"
     assert (pixels(Image.open(BytesIO(picture._repr_png_()))) == pixels(picture.numbered())).all()
 
 

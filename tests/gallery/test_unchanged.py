@@ -11,7 +11,6 @@ from PIL import Image
 
 from gen import LatentImage, edits
 from gen.editing.painting import EditedPixels
-from gen.gallery.panel import Panel, stacked
 from gen.gallery.unchanged import centroid_errors, difference_map, largest_difference_outside, psnr_elsewhere
 from gen.models.tiny import tiny_pipeline
 from gen.regions import RegionLatents
@@ -68,9 +67,3 @@ def test_differences_are_shown_and_counted_in_grey_levels(picture):
     assert (np.abs(heat - heat[1, 29]).sum(-1) > 0)[:, 14:].nonzero()[0].tolist() == [1]  # right of the object, whose grey differs
     with pytest.raises(ValueError, match="32x16 pixels is compared with one of 8x8"):
         difference_map(picture.image, Image.new("RGB", (8, 8), GREY))
-
-
-def test_stacked_panels_share_their_figures():
-    sheet = Image.new("RGB", (40, 20))
-    both = stacked([Panel(sheet, {"a": 1.0, "b": 2.0}, table=[{"dx": 0.0}]), Panel(sheet, {"a": 3.0}, table=[{"dx": 1.0}])])
-    assert both.figures == {"a": 2.0} and both.table == [{"dx": 0.0}, {"dx": 1.0}] and both.image.height > 40
