@@ -73,8 +73,8 @@ _TITLES = {"both": "look and pose mixed", "look": "look mixed, pose kept", "pose
 _MEASURED = "the distance from the first picture / to the last one, in % of the range from black to white"
 
 
-def next_look(picture: LatentImage, sampling: Sampling = Sampling()) -> Panel:  # noqa: B008 (frozen)
-    """Let an object take the look of the picture's next one, where it is.
+def another_look(picture: LatentImage, sampling: Sampling = Sampling()) -> Panel:  # noqa: B008 (frozen)
+    """Let an object take the look of the one in its picture whose tokens are farthest from its own, where it is.
 
     Raises:
         NothingToShowError: if the picture has no second object.
@@ -82,8 +82,9 @@ def next_look(picture: LatentImage, sampling: Sampling = Sampling()) -> Panel:  
     region = subject(picture)
     if len(picture.objects) < 2:
         raise NothingToShowError("the picture has one object; an interpolation needs a second one, of this picture or of another")
-    following = picture.objects[(picture.objects.index(region) + 1) % len(picture.objects)]
-    return interpolation(picture, region, picture, following, what="look", sampling=sampling)
+    tokens = picture.latents.tokens[0].flatten(1)
+    farthest = max(picture.objects, key=lambda other: float((tokens[other] - tokens[region]).norm()))
+    return interpolation(picture, region, picture, farthest, what="look", sampling=sampling)
 
 
 def _distances(painted: EditedPixels) -> tuple[list[float], list[float], list[float]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from PIL.Image import Image
+from PIL import Image
 
 if TYPE_CHECKING:
     from gen.data.batch import RegionBatch
@@ -51,7 +51,7 @@ class Previews:
         if self.num_pictures < 1:
             raise ValueError(f"previews.num_pictures={self.num_pictures}: must be at least 1")
 
-    def __call__(self, pipeline: RegionPipeline, batch: RegionBatch, num_inference_steps: int) -> dict[str, Image]:
+    def __call__(self, pipeline: RegionPipeline, batch: RegionBatch, num_inference_steps: int) -> dict[str, Image.Image]:
         """Return the sheets by name."""
         from gen.editing.latent_image import LatentImage  # panels bring diffusers, and `train.py --help` reads this file
         from gen.gallery.panel import Sampling, stacked
@@ -76,7 +76,7 @@ def draw_panel(name: PanelName, picture: LatentImage, sampling: Sampling) -> Pan
     try:
         return panel_of(name)(picture, sampling=sampling)
     except NothingToShowError as message:
-        return Panel(image_grid([[shown(picture.image)]], captions=[[str(message)]]))
+        return Panel(image_grid([[shown(picture.image), Image.new("RGB", (256, 1), "white")]], captions=[["", str(message)]]))
 
 
 def panel_of(name: PanelName) -> Callable[..., Panel]:
@@ -85,7 +85,7 @@ def panel_of(name: PanelName) -> Callable[..., Panel]:
     from gen.gallery.edits import edits
     from gen.gallery.feature_pca import feature_pca
     from gen.gallery.guidance_sweep import guidance_sweep
-    from gen.gallery.interpolation import next_look
+    from gen.gallery.interpolation import another_look
     from gen.gallery.mask_dropout import mask_dropout
     from gen.gallery.position_sweep import position_sweep
     from gen.gallery.removal_grid import removal_grid
@@ -97,7 +97,7 @@ def panel_of(name: PanelName) -> Callable[..., Panel]:
         "edits": edits,
         "position_sweep": position_sweep,
         "removal_grid": removal_grid,
-        "interpolation": next_look,
+        "interpolation": another_look,
         "single_tokens": single_tokens,
         "guidance_sweep": guidance_sweep,
         "attention_maps": attention_maps,

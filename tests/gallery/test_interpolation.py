@@ -7,7 +7,7 @@ import pytest
 
 from gen.editing.latent_image import LatentImage
 from gen.editing.operations import interpolate
-from gen.gallery.interpolation import interpolation, next_look
+from gen.gallery.interpolation import interpolation, another_look
 from gen.gallery.panel import NothingToShowError, Sampling
 from gen.scenes import clip, render, sample_scene
 from image_utils.convert import to_pil, to_tensor
@@ -46,14 +46,14 @@ def test_an_object_goes_on_its_way_between_two_frames_of_a_clip(shipped):
 
 
 def test_a_picture_alone_goes_on_to_its_next_object(wide, table):
-    panel = next_look(wide, Sampling(num_inference_steps=1))
+    panel = another_look(wide, Sampling(num_inference_steps=1))
     assert panel.figures["monotone_share"] == 1
     assert len(panel.table) == 9
     assert panel.frames[0].size[0] > panel.frames[0].size[1]
     for objects, message in ((1, "has one object; an interpolation needs a second one"), (0, "has no object")):
         few = LatentImage.encode(table.pipeline, table.image, (table.regions.label_map()[0] == 1).long() * objects)
         with pytest.raises(NothingToShowError, match=message):
-            next_look(few)
+            another_look(few)
 
 
 def test_what_is_no_way_is_refused(wide):
