@@ -7,7 +7,7 @@ import pytest
 
 from gen.editing.latent_image import LatentImage
 from gen.editing.operations import interpolate
-from gen.gallery.interpolation import interpolation, another_look
+from gen.gallery.interpolation import another_look, interpolation
 from gen.gallery.panel import NothingToShowError, Sampling
 from gen.scenes import clip, render, sample_scene
 from image_utils.convert import to_pil, to_tensor
