@@ -6,6 +6,7 @@ from gen.editing.latent_image import LatentImage
 from gen.editing.operations import move, remove
 from gen.gallery.panel import Panel, Sampling, framed, shown, subject
 from gen.gallery.unchanged import psnr_elsewhere
+from gen.regions import RegionLatents
 from image_utils.grid import image_grid
 
 
@@ -19,11 +20,16 @@ def edits(picture: LatentImage, sampling: Sampling = Sampling()) -> Panel:  # no
     figures = {}
     if picture.objects:
         region = subject(picture)
-        x, (right, _) = float(before.pose.centre[0, region, 0]), framed(picture)
-        target = (x / right + 0.5) % 1.0 * 0.7 + 0.15  # of the width: within the picture, and far from where it is
-        painted["move"] = picture.paint_pixels(move(before, region, target * right - x, 0.0), **vars(sampling))
+        painted["move"] = picture.paint_pixels(moved_across(picture, region), **vars(sampling))
         painted["removal"] = picture.paint_pixels(remove(before, region), **vars(sampling))
         figures = {f"psnr_elsewhere_{name}_db": float(psnr_elsewhere(picture, painted[name])[0]) for name in ("move", "removal")}
     pictures = {"source": picture.image, "regions": picture.numbered()}
     pictures |= {name: picture.at_full_size(value, composite=False)[0] for name, value in painted.items()}
     return Panel(image_grid([[shown(image) for image in pictures.values()]], column_labels=list(pictures)), figures)
+
+
+def moved_across(picture: LatentImage, region: int) -> RegionLatents:
+    """Move an object to the other half of the picture."""
+    x, (right, _) = float(picture.latents.pose.centre[0, region, 0]), framed(picture)
+    target = (x / right + 0.5) % 1.0 * 0.7 + 0.15  # of the width: within the picture, and far from where it is
+    return move(picture.latents, region, target * right - x, 0.0)

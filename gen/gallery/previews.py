@@ -14,7 +14,19 @@ if TYPE_CHECKING:
     from gen.gallery.panel import Panel, Sampling
     from gen.models.pipeline import RegionPipeline
 
-PanelName = Literal["edits", "position_sweep", "interpolation", "attention_maps", "saliency_maps", "feature_pca"]
+PanelName = Literal[
+    "edits",
+    "position_sweep",
+    "removal_grid",
+    "interpolation",
+    "single_tokens",
+    "guidance_sweep",
+    "attention_maps",
+    "saliency_maps",
+    "feature_pca",
+    "mask_dropout",
+    "augmented_views",
+]
 PANELS: tuple[PanelName, ...] = get_args(PanelName)
 
 
@@ -72,16 +84,26 @@ def panel_of(name: PanelName) -> Callable[..., Panel]:
     from gen.gallery.attention_maps import attention_maps
     from gen.gallery.edits import edits
     from gen.gallery.feature_pca import feature_pca
+    from gen.gallery.guidance_sweep import guidance_sweep
     from gen.gallery.interpolation import next_look
+    from gen.gallery.mask_dropout import mask_dropout
     from gen.gallery.position_sweep import position_sweep
+    from gen.gallery.removal_grid import removal_grid
+    from gen.gallery.single_tokens import single_tokens
     from gen.gallery.token_saliency import saliency_maps
+    from gen.gallery.views import augmented_views
 
     panels: dict[PanelName, Callable[..., Panel]] = {
         "edits": edits,
         "position_sweep": position_sweep,
+        "removal_grid": removal_grid,
         "interpolation": next_look,
+        "single_tokens": single_tokens,
+        "guidance_sweep": guidance_sweep,
         "attention_maps": attention_maps,
         "saliency_maps": lambda picture, sampling=None: saliency_maps(picture),  # nothing is painted
         "feature_pca": lambda picture, sampling=None: feature_pca([picture]),
+        "mask_dropout": mask_dropout,
+        "augmented_views": augmented_views,
     }
     return panels[name]

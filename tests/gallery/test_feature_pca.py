@@ -9,6 +9,12 @@ from PIL import Image
 from gen.editing.framing import unframe_mask
 from gen.editing.latent_image import LatentImage
 from gen.gallery.feature_pca import feature_pca
+from gen.losses import LossWeights
+from gen.models.image_backbone import ConvBackbone
+from gen.models.region_encoder import RegionEncoder
+from gen.models.source_pose_encoder import SourcePoseEncoder
+from gen.models.tiny import WIDTH, tiny_region_diffusion
+from tests.editing.conftest import two_squares
 
 
 def column(sheet: Image.Image, number: int, row: int = 0) -> np.ndarray:
@@ -45,6 +51,19 @@ def test_tokens_without_a_grid_give_each_mask_one_colour(wide):
     painted = np.asarray(panel.image)
     tokens = painted[30:180, 256:500]
     assert len(np.unique(tokens.reshape(-1, 3), axis=0)) <= 4, "three regions, and white between the pictures"
+
+
+@pytest.mark.parametrize(
+    ("encoder", "has_backbone"),
+    [
+        (lambda: RegionEncoder(ConvBackbone(WIDTH, 1, in_channels=6), 2, WIDTH, depth=1, num_heads=2, coordinates=True), True),
+        (lambda: SourcePoseEncoder(2, WIDTH), False),
+    ],
+)
+def test_the_backbone_sees_what_its_encoder_gives_it(wide, encoder, has_backbone):
+    pipeline = tiny_region_diffusion(region_encoder=encoder(), loss_weights=LossWeights()).eval().pipeline()
+    panel = feature_pca([LatentImage.encode(pipeline, wide.image, two_squares(48, 32)[1])])
+    assert ("variance_of_backbone_shown_percent" in panel.figures) == has_backbone
 
 
 def test_pictures_of_different_encoders_are_refused(wide, table):

@@ -5,9 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gen.editing.latent_image import LatentImage
 from gen.gallery.token_saliency import saliency_maps, token_saliency
+from gen.losses import LossWeights
 from gen.models.source_pose_encoder import SourcePoseEncoder
+from gen.models.tiny import WIDTH, tiny_region_diffusion
 from gen.regions import cell_centres
+from tests.editing.conftest import two_squares
 
 
 def test_it_is_the_norm_of_the_derivative(wide):
@@ -31,12 +35,11 @@ def test_tokens_of_crops_see_their_own_mask_alone_each_its_own_part(table):
     assert (y.diff(dim=0) > 0).all()
 
 
-def test_an_encoder_that_sees_no_pixel_has_none(wide):
-    from dataclasses import replace
-    from types import SimpleNamespace
-
-    pipeline = SimpleNamespace(region_encoder=SourcePoseEncoder(width=8), resolution=32, device=torch.device("cpu"))
-    assert token_saliency(replace(wide, pipeline=pipeline), 1).abs().max() == 0
+def test_an_encoder_that_sees_no_pixel_has_none():
+    model = tiny_region_diffusion(region_encoder=SourcePoseEncoder(2, WIDTH), loss_weights=LossWeights())
+    blind = LatentImage.encode(model.eval().pipeline(), *two_squares(48, 32))
+    assert token_saliency(blind, 1).abs().max() == 0
+    assert saliency_maps(blind).figures["saliency_in_own_mask_percent"] == 0
 
 
 def test_the_sheet_says_how_much_lies_in_the_mask(table, wide):

@@ -54,6 +54,14 @@ def test_guidance_of_one_is_no_guidance_and_of_two_is_some(pipeline, batch):
     assert not torch.equal(paint(pipeline, batch), paint(pipeline, batch, guidance_scale=2.0))
 
 
+@pytest.mark.parametrize("guidance_scale", [1.0, 2.0])
+def test_recorded_attention_is_of_every_step_and_changes_nothing(pipeline, batch, guidance_scale):
+    maps: list[torch.Tensor] = []
+    recorded = paint(pipeline, batch, guidance_scale=guidance_scale, attention_maps=maps)
+    torch.testing.assert_close(recorded, paint(pipeline, batch, guidance_scale=guidance_scale), rtol=1e-4, atol=1e-5)
+    assert len(maps) == 2 * pipeline.conditioner.num_cross_attention_layers
+
+
 def test_erased_pixels_of_the_context_do_not_matter(pipeline, batch):
     known = torch.zeros_like(batch.changed)
     known[:, :16] = True
