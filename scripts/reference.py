@@ -41,7 +41,7 @@ def page() -> str:
         return linked("`" + "".join(f"``{piece}``" if piece in anchors else piece for piece in pieces) + "`").replace("``", "")
 
     def signature(member: griffe.Function | griffe.Class, name: str, width: int = 100) -> str:  # longer: a line an argument
-        line = member.signature(name=name).replace("'", '"')
+        line = (member.signature(name=name) or name).replace("'", '"')
         if len(line) <= width:
             return line
         return re.sub(r"\)( -> .*)?$", r",\n)\1", re.sub(r", (?=\*|\w+: )", ",\n    ", line.replace("(", "(\n    ", 1)))
