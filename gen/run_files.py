@@ -14,7 +14,7 @@ from typing import IO, Any
 
 logger = logging.getLogger(__name__)
 
-CONFIG, METRICS, STATUS, LOCK = "config.json", "metrics.jsonl", "status.json", "lock"
+CONFIG, START, METRICS, STATUS, LOCK = "config.json", "start.json", "metrics.jsonl", "status.json", "lock"
 
 
 class HeldError(OSError):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import platform
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
-from gen.run_files import CONFIG, LOCK, METRICS, STATUS, HeldError, hold, write_text
+from gen.run_files import CONFIG, LOCK, METRICS, START, STATUS, HeldError, hold, write_text
 from gen.training.interruption import Interrupted
 
 if TYPE_CHECKING:  # it imports diffusers, and `train.py --help` reads this file
@@ -110,10 +114,11 @@ class RunRecord:
             self._lock.close()
 
     def begin(self, config: dict[str, Any], state: TrainState) -> None:
-        """Record the config and that the run is running, and drop the metrics of steps that will be done again."""
+        """Record the config, the command and that the run is running, and drop the metrics of steps that will be done again."""
         self._state = state
         if self._writes:
             write_text(self._folder / CONFIG, json.dumps(config, indent=1))
+            write_text(self._folder / START, json.dumps(_this_start(state), indent=1))
             _drop_metrics_after(self._folder / METRICS, state.global_step)
             record_status(self._folder, "running", state.global_step, self._max_train_steps)
 
@@ -154,6 +159,23 @@ def record_end(folder: Path, status: Literal["trained", "finished"], max_train_s
         said = None
     if said not in (status, "finished"):
         record_status(folder, status, max_train_steps, max_train_steps)
+
+
+def _this_start(state: TrainState) -> dict[str, Any]:
+    """Return the words that started this process, and where and when: the config alone does not tell which words composed it."""
+    import torch
+
+    device = next(state.model.parameters()).device
+    on_cpu = f"CPU ({platform.machine()}), {torch.get_num_threads()} threads"
+    versions = {"python": platform.python_version()} | {name: version(name) for name in ("torch", "diffusers", "accelerate")}
+    return {
+        "words": [os.path.relpath(sys.argv[0] or "-"), *sys.argv[1:]],
+        "num_processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "global_step": state.global_step,
+        "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else on_cpu,
+        "versions": versions,
+    }
 
 
 def _drop_metrics_after(path: Path, global_step: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 
 import pytest
 import torch
@@ -41,11 +42,14 @@ def test_a_run_writes_its_record(tmp_path):
         "metrics.jsonl",
         "pipeline",
         "previews",
+        "start.json",
         "state",
         "status.json",
     ]
     assert [path.name for path in sorted((tmp_path / "state").iterdir())] == ["step_00000004", "step_00000005"]
     assert [path.name for path in sorted((tmp_path / "previews").iterdir())] == ["step_00000004_painted.png", "step_00000005_painted.png"]
+    start = json.loads((tmp_path / "start.json").read_text())
+    assert (start["words"][1:], start["num_processes"], start["global_step"]) == (sys.argv[1:], 1, 0)
     state = json.loads((tmp_path / "state" / "step_00000005" / "state.json").read_text())
     assert (state["global_step"], state["true_step"], state["position"]) == (5, 15, 60)
     lines = metrics(tmp_path)
