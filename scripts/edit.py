@@ -11,14 +11,7 @@ from __future__ import annotations
 import sys
 
 from gen.editing.command import main
-from gen.segmentation import Classical, MaskRules, Sam, Sam2
-
-SEGMENTERS = {
-    "classical": lambda max_regions: Classical(max_regions=max_regions),
-    "sam": lambda max_regions: Sam(rules=MaskRules(max_regions=max_regions)),
-    "sam_tiny": lambda max_regions: Sam(weights="tiny", rules=MaskRules(max_regions=max_regions)),
-    "sam2": lambda max_regions: Sam2(rules=MaskRules(max_regions=max_regions)),
-}
+from gen.segmentation.named import SEGMENTERS
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:], SEGMENTERS, __doc__))

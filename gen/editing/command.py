@@ -105,7 +105,7 @@ class _AppendEdit(argparse.Action):
             parser.error(f"{option}: {len(values)} values given, but it takes {' '.join(names).upper()}")
         arguments = {}
         for name, text in zip(names, values, strict=False):
-            convert = int if hints[name] is int else str if hints[name] is str else float
+            convert: Any = int if hints[name] is int else float if hints[name] in (float, float | None) else str
             try:
                 arguments[name] = convert(text)
             except ValueError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gen.regions import RegionLatents, RegionPose
 
+Mixed = Literal["both", "look", "pose"]
 MAX_SIDE = 1.5  # largest side of a box along its own axes: a picture's diagonal is 1.41
 
 
@@ -181,8 +182,10 @@ def insert(latents: RegionLatents, other: RegionLatents, region: int, centre: tu
     return replace(inserted, pose=replace(pose, centre=_placed(pose.centre, slot, target)))
 
 
-def interpolate(latents: RegionLatents, region: int, other: RegionLatents, other_region: int, weight: float) -> RegionLatents:
-    """Replace a region by a mixture of itself and another one, in appearance and in pose.
+def interpolate(
+    latents: RegionLatents, region: int, other: RegionLatents, other_region: int, weight: float, what: Mixed = "both"
+) -> RegionLatents:
+    """Replace a region by a mixture of itself and another one, in appearance, in pose, or in both.
 
     Tokens, centre, size and depth mix linearly, angles along the shorter arc; the flip is that of the nearer end. Depth and yaw mix where
     both sides know them, and are unknown where only one does, but for the ends.
@@ -192,20 +195,26 @@ def interpolate(latents: RegionLatents, region: int, other: RegionLatents, other
         region: what changes.
         other: may be `latents` itself, or another picture's from the same encoder.
         other_region: a region of `other`.
-        weight: 0 leaves the region as it is, 1 makes it the other, pose included.
+        weight: 0 leaves the region as it is, 1 makes it the other.
+        what: mixes: "look" is the tokens, which then appear where the region is; "pose" is where it is.
 
     Raises:
-        ValueError: if a region is not there, the tokens do not match, or the weight is outside [0, 1].
+        ValueError: if a region is not there, the tokens do not match, the weight is outside [0, 1], or `what` is something else.
     """
     _check_region(latents, region)
     _check_region(other, other_region, "the other picture")
     _check_same_tokens(latents, other)
     if not 0 <= weight <= 1:
         raise ValueError(f"interpolation weight {weight} is outside [0, 1]; 0 is region {region}, 1 is the other")
+    if what not in get_args(Mixed):
+        raise ValueError(f"interpolation of {what!r}; what can be mixed is {', '.join(get_args(Mixed))}")
 
     def mixed(a: Tensor, b: Tensor, mix: Callable[[Tensor, Tensor, float], Tensor]) -> Tensor:
         return _placed(a, region, mix(a[:, region], b[:, other_region], weight))
 
+    tokens = latents.tokens if what == "pose" else mixed(latents.tokens, other.tokens, torch.lerp)
+    if what == "look":
+        return replace(latents, tokens=tokens)
     ours, theirs = _alike(latents.pose, other.pose)
     pose = RegionPose(
         centre=mixed(ours.centre, theirs.centre, torch.lerp),
@@ -215,7 +224,7 @@ def interpolate(latents: RegionLatents, region: int, other: RegionLatents, other
         depth=None if ours.depth is None or theirs.depth is None else mixed(ours.depth, theirs.depth, _mix_known),
         yaw=None if ours.yaw is None or theirs.yaw is None else mixed(ours.yaw, theirs.yaw, _mix_angles),
     )
-    return replace(latents, tokens=mixed(latents.tokens, other.tokens, torch.lerp), pose=pose)
+    return replace(latents, tokens=tokens, pose=pose)
 
 
 def free_slot(latents: RegionLatents) -> int:

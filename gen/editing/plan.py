@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, ClassVar, get_args, get_type_hints
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from gen.editing import operations
 from gen.regions import RegionLatents
@@ -147,17 +147,18 @@ class Insert:
 
 @dataclass(frozen=True)
 class Interpolate:
-    """Mix a region with a region of the picture `source`, in appearance and pose; weight 1 is the source's."""
+    """Mix a region with a region of the picture `source`, in its look, its pose, or both; weight 1 is the source's."""
 
     operation: ClassVar[str] = "interpolate"
     region: int
     source: str
     source_region: int
     weight: float
+    what: operations.Mixed = "both"
 
     def apply(self, latents: RegionLatents, sources: Mapping[str, RegionLatents]) -> RegionLatents:
         """Return the edited latents."""
-        return operations.interpolate(latents, self.region, _source(sources, self.source), self.source_region, self.weight)
+        return operations.interpolate(latents, self.region, _source(sources, self.source), self.source_region, self.weight, self.what)
 
 
 # The closed list of what a plan may hold; a new edit is a function in operations.py, a class above, and its name here.
@@ -286,6 +287,8 @@ def _checked(value: Any, hint: Any, place: str) -> Any:
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
             return float(value)
         raise ValueError(f"{place} must be a finite number, not {_shown(value)}")
+    if get_origin(hint) is Literal and value not in get_args(hint):
+        raise ValueError(f"{place} must be one of {', '.join(get_args(hint))}, not {_shown(value)}")
     if hint in (int, bool, str) and type(value) is not hint:
         raise ValueError(f"{place} must be {'an' if hint is int else 'a'} {hint.__name__}, not {_shown(value)}")
     return value

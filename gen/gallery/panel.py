@@ -6,14 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+from jaxtyping import Float
 from PIL import Image
+from torch import Tensor
 
+from gen.editing.framing import unframe_mask
 from gen.editing.latent_image import LatentImage
+from image_utils.draw import outline_regions
 from image_utils.geometry import fitted_size
 from image_utils.grid import image_grid
 
 SHOWN_SIDE = 128  # pixels, of the longer side of one picture on a sheet
 LARGEST = 0.15  # of the picture: a larger object has little room to move
+
+
+class NothingToShowError(ValueError):
+    """A picture that has not the objects that a panel needs; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -47,20 +55,38 @@ class Sampling:
     guidance_scale: float = 1.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.num_inference_steps < 1 or self.guidance_scale < 0 or self.seed < 0:
+            raise ValueError(f"{self} is out of range; num_inference_steps must be at least 1, guidance_scale and seed at least 0")
+
 
 def subject(picture: LatentImage) -> int:
     """Return the object that shows an edit best: inside the picture before at its border, of moderate size, filling its box, the largest.
 
     Raises:
-        ValueError: if the picture has no object.
+        NothingToShowError: if the picture has no object.
     """
     if not picture.objects:
-        raise ValueError("the picture has no object to show an edit of; give it regions, by a mask beside it or another segmenter")
+        raise NothingToShowError("the picture has no object to show an edit of; give it regions, by a mask beside it or another segmenter")
     extent = torch.tensor(framed(picture))
     boxes, areas = picture.regions.boxes()[0], picture.regions.areas()[0]
     inside = (boxes[:, :2] > 0).all(1) & (boxes[:, 2:] < extent).all(1)
     filled = areas / (boxes[:, 2:] - boxes[:, :2]).prod(1).clamp_min(1e-6)
     return max(picture.objects, key=lambda k: (bool(inside[k]), bool(areas[k] < LARGEST), float(filled[k] * areas[k])))
+
+
+def outlined(picture: LatentImage, *regions: int, side: int = SHOWN_SIDE) -> Image.Image:
+    """Return the picture as `shown`, with the outlines and numbers of some of its regions."""
+    image = shown(picture.image, side)
+    masks = torch.stack([unframe_mask(mask, image.size) for mask in picture.regions.masks[0]])
+    masks[[number for number in range(len(masks)) if number not in regions]] = False
+    return outline_regions(image, masks)
+
+
+def within_picture(picture: LatentImage, values: Float[Tensor, "*n r r"]) -> Float[Tensor, "*n h w"]:
+    """Return the part of maps of the pipeline's square that shows the picture, at the square's scale."""
+    width, height = fitted_size(*picture.image.size, values.shape[-1])
+    return values[..., :height, :width]
 
 
 def framed(picture: LatentImage) -> tuple[float, float]:

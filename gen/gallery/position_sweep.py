@@ -46,7 +46,13 @@ def position_sweep(picture: LatentImage, region: int | None = None, sampling: Sa
     off = (100 * centroid_errors(picture, region, painted, removed, torch.tensor(shifts))).tolist()
     outside = [largest_difference_outside(picture, image, picture.changed(after)) for image, after in zip(images, moved, strict=True)]
     table = [
-        {"dx": dx, "dy": dy, "psnr_elsewhere_db": a, "centroid_error_percent": b, "composited_difference_elsewhere": c}
+        {
+            "dx": 0.0 if dx == UNSEEN else dx,
+            "dy": dy,
+            "psnr_elsewhere_db": a,
+            "centroid_error_percent": b,
+            "change_elsewhere_composited_grey_levels": c,
+        }
         for (dx, dy), a, b, c in zip(shifts, elsewhere, off, outside, strict=True)
     ]
     figures = {
@@ -54,7 +60,7 @@ def position_sweep(picture: LatentImage, region: int | None = None, sampling: Sa
         "lowest_psnr_elsewhere_db": min(elsewhere),
         "centroid_error_percent": sum(off) / len(off),
         "largest_centroid_error_percent": max(off),
-        "composited_difference_elsewhere": max(outside),
+        "change_elsewhere_composited_grey_levels": max(outside),
     }
     sheet = _cross(picture, images, raw, cells, [f"{a:.1f} dB, {b:.1f} %" for a, b in zip(elsewhere, off, strict=True)])
     return Panel(sheet, figures, _along([shown(image, 256) for image in images], column, row), table)

@@ -10,10 +10,11 @@ from PIL.Image import Image
 
 if TYPE_CHECKING:
     from gen.data.batch import RegionBatch
-    from gen.gallery.panel import Panel
+    from gen.editing.latent_image import LatentImage
+    from gen.gallery.panel import Panel, Sampling
     from gen.models.pipeline import RegionPipeline
 
-PanelName = Literal["edits", "position_sweep"]
+PanelName = Literal["edits", "position_sweep", "interpolation", "attention_maps", "saliency_maps", "feature_pca"]
 PANELS: tuple[PanelName, ...] = get_args(PanelName)
 
 
@@ -52,13 +53,35 @@ class Previews:
             )
             for i in range(min(len(batch), self.num_pictures))
         ]  # fmt: skip
-        return {name: stacked([panel_of(name)(picture, sampling=sampling) for picture in pictures]).image for name in self.panels}
+        return {name: stacked([draw_panel(name, picture, sampling) for picture in pictures]).image for name in self.panels}
+
+
+def draw_panel(name: PanelName, picture: LatentImage, sampling: Sampling) -> Panel:
+    """Draw a panel of a picture; of one that lacks the objects it needs, return the picture and that message."""
+    from gen.gallery.panel import NothingToShowError, Panel, shown
+    from image_utils.grid import image_grid
+
+    try:
+        return panel_of(name)(picture, sampling=sampling)
+    except NothingToShowError as message:
+        return Panel(image_grid([[shown(picture.image)]], captions=[[str(message)]]))
 
 
 def panel_of(name: PanelName) -> Callable[..., Panel]:
     """Return the function that draws a panel of one picture: (picture, sampling=Sampling()) -> Panel."""
+    from gen.gallery.attention_maps import attention_maps
     from gen.gallery.edits import edits
+    from gen.gallery.feature_pca import feature_pca
+    from gen.gallery.interpolation import next_look
     from gen.gallery.position_sweep import position_sweep
+    from gen.gallery.token_saliency import saliency_maps
 
-    panels: dict[PanelName, Callable[..., Panel]] = {"edits": edits, "position_sweep": position_sweep}
+    panels: dict[PanelName, Callable[..., Panel]] = {
+        "edits": edits,
+        "position_sweep": position_sweep,
+        "interpolation": next_look,
+        "attention_maps": attention_maps,
+        "saliency_maps": lambda picture, sampling=None: saliency_maps(picture),  # nothing is painted
+        "feature_pca": lambda picture, sampling=None: feature_pca([picture]),
+    }
     return panels[name]

@@ -173,6 +173,7 @@ class RegionPipeline:
         num_inference_steps: int = 4,
         guidance_scale: float = 1.0,
         generator: torch.Generator | list[torch.Generator] | None = None,
+        attention_maps: list[Tensor] | None = None,
     ) -> Float[Tensor, "b 3 h w"]:
         """Paint latents.
 
@@ -185,6 +186,7 @@ class RegionPipeline:
             num_inference_steps: denoising steps.
             guidance_scale: 1 is off; more follows the latents more closely.
             generator: of the noise, on the CPU; the same state gives the same picture. A list gives every picture its own.
+            attention_maps: a list to which every step adds its cross-attention, see `denoise`; that without the latents is left out.
 
         Returns:
             Pixels in [-1, 1].
@@ -203,7 +205,7 @@ class RegionPipeline:
         context = self._context(context, batch_size)
 
         def predict(noisy: Tensor, timesteps: Tensor) -> Tensor:
-            prediction = self.predict(noisy, timesteps, told, context, control)
+            prediction = self.predict(noisy, timesteps, told, context, control, attention_maps)
             if plain is None:
                 return prediction
             unguided = self.predict(noisy, timesteps, plain, context, control)
@@ -236,8 +238,9 @@ class RegionPipeline:
         conditioning: Conditioning,
         context: SourceContext | None = None,
         control: Float[Tensor, "b 3 h w"] | None = None,
+        attention_maps: list[Tensor] | None = None,
     ) -> Float[Tensor, "b c g g"]:
-        """Return the decoder's prediction at one noise level."""
+        """Return the decoder's prediction at one noise level; `attention_maps` as in `denoise`."""
         context = self._context(context, noisy.shape[0])
         own = picture_coordinates(self.resolution, self.resolution, noisy.device) if self.grid_channels else None
         coordinates = None if own is None else own.expand(len(noisy), -1, -1, -1)
@@ -245,7 +248,7 @@ class RegionPipeline:
         control = None if control is None else control.to(noisy.device)
         return denoise(
             self.unet, noisy, timesteps, conditioning, context,
-            coordinates=coordinates, control=control, controlnet=branch, draft=self.draft,
+            coordinates=coordinates, control=control, controlnet=branch, attention_maps=attention_maps, draft=self.draft,
         )  # fmt: skip
 
     def _context(self, context: SourceContext | None, batch_size: int) -> SourceContext | None:

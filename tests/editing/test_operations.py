@@ -198,6 +198,15 @@ def test_interpolation_ends_at_its_ends(make_latents, seed, other_seed):
     assert others_equal(end, latents, 1)
 
 
+@given(SEEDS, st.floats(0, 1))
+def test_look_and_pose_mix_apart_and_together_are_both(make_latents, seed, weight):
+    latents, other = make_latents(seed), make_latents(seed + 2000)
+    look, pose = (op.interpolate(latents, 1, other, 2, weight, what) for what in ("look", "pose"))
+    assert look.pose is latents.pose
+    assert pose.tokens is latents.tokens
+    assert_same(replace(pose, tokens=look.tokens), op.interpolate(latents, 1, other, 2, weight))
+
+
 @given(st.floats(-179, 179), st.floats(-170, 170), st.floats(0, 1))
 def test_angles_take_the_shorter_arc(make_latents, start, turn, weight):
     latents = make_latents(0)
@@ -243,6 +252,7 @@ def test_depth_goes_with_the_place(make_latents):
         (lambda z: op.insert(z, z, 5), "region 5 is not in the picture to insert from"),
         (lambda z: op.insert(z, z, 1, (0.5, 1.5)), "region 1, inserted, would have its centre at .*outside the picture"),
         (lambda z: op.interpolate(z, 1, z, 2, 1.5), r"weight 1.5 is outside \[0, 1\]"),
+        (lambda z: op.interpolate(z, 1, z, 2, 0.5, "colour"), "'colour'; what can be mixed is both, look, pose"),
         (lambda z: op.interpolate(z, 1, replace(z, tokens=z.tokens[..., :1]), 2, 0.5), "do not fit"),
         (lambda z: op.interpolate(z, 1, z[[0, 0]], 2, 0.5), "batches of 1 and 2"),
     ],

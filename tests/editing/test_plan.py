@@ -23,7 +23,7 @@ EDITS = st.one_of(
     st.builds(plans.Swap, REGIONS, REGIONS),
     st.builds(plans.Copy, REGIONS, NUMBERS, NUMBERS),
     st.builds(plans.Insert, NAMES, REGIONS, NUMBERS, NUMBERS),
-    st.builds(plans.Interpolate, REGIONS, NAMES, REGIONS, NUMBERS),
+    st.builds(plans.Interpolate, REGIONS, NAMES, REGIONS, NUMBERS, st.sampled_from(("both", "look", "pose"))),
 )
 PLANS = st.fixed_dictionaries(
     {
@@ -59,10 +59,10 @@ def test_a_plan_written_by_hand():
 def test_apply_is_the_functions_in_order(make_latents):
     latents, other = make_latents(0), make_latents(1)
     plan = EditPlan(
-        (plans.Move(1, 0.1, -0.05), plans.Remove(2), plans.Insert("b.png", 3, 0.5, 0.25), plans.Interpolate(1, "b.png", 1, 0.3))
+        (plans.Move(1, 0.1, -0.05), plans.Remove(2), plans.Insert("b.png", 3, 0.5, 0.25), plans.Interpolate(1, "b.png", 1, 0.3, "look"))
     )
     expected = op.insert(op.remove(op.move(latents, 1, 0.1, -0.05), 2), other, 3, (0.5, 0.25))
-    expected = op.interpolate(expected, 1, other, 1, 0.3)
+    expected = op.interpolate(expected, 1, other, 1, 0.3, "look")
     result = apply(plan, latents, {"b.png": other})
     assert torch.equal(result.tokens, expected.tokens)
     assert torch.equal(result.pose.centre, expected.pose.centre)
@@ -89,6 +89,7 @@ def test_a_failing_edit_is_named_by_its_place(make_latents):
 
 
 MOVE = {"operation": "move", "region": 1, "dx": 0.1, "dy": 0.1}
+MIXED = {"operation": "interpolate", "region": 1, "source": "b.png", "source_region": 1, "weight": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -102,6 +103,8 @@ MOVE = {"operation": "move", "region": 1, "dx": 0.1, "dy": 0.1}
         ({"edits": [{**MOVE, "dx": None}]}, "'dx' of edit 1 .* not None"),
         ({"edits": [{**MOVE, "region": 1.5}]}, "'region' of edit 1 .* must be an int, not 1.5"),
         ({"edits": [{**MOVE, "region": True}]}, "'region' of edit 1 .* must be an int, not True"),
+        ({"edits": [{**MIXED, "what": "lok"}]}, r"'what' of edit 1 \(interpolate\) must be one of both, look, pose, not 'lok'"),
+        ({"edits": [{**MIXED, "what": ["look"]}]}, "'what' of edit 1 .* must be one of both, look, pose"),
         ({"edits": ["move"]}, "edit 1 must be a JSON object"),
         ({"edits": [{"operation": ["move"]}]}, "unknown operation"),
         ({"edits": {}}, "must be a JSON object with a list 'edits'"),

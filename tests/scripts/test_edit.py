@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from gen.editing.command import main
-from gen.editing.plan import EditPlan, Flip, Move, Remove, Rotate, to_json
+from gen.editing.plan import EditPlan, Flip, Interpolate, Move, Remove, Rotate, to_json
 from gen.editing.record import KEY, read_record
 from gen.segmentation import Classical
 from image_utils.io import load_image, read_text, save_image, save_label_map
@@ -73,8 +73,10 @@ def test_edits_are_applied_in_order_and_the_rest_stays(run, folder):
 
 
 def test_a_picture_makes_itself_again(run, tmp_path):
-    code, first = run("--insert", "other.png", 1, 0.7, 0.2, "--resize", 1, 1.5, 0.8, "--interpolate", 2, "other.png", 2, 0.5, "--steps", 2)
+    edits = ("--insert", "other.png", 1, 0.7, 0.2, "--resize", 1, 1.5, 0.8, "--interpolate", 2, "other.png", 2, 0.5, "look")
+    code, first = run(*edits, "--steps", 2)
     assert code == 0
+    assert read_record(first).plan.edits[-1] == Interpolate(2, "other.png", 2, 0.5, "look")
     code, again = run("--plan", first, out=tmp_path / "again.png")
     assert code == 0
     assert first.read_bytes() == again.read_bytes()

@@ -1,0 +1,70 @@
+"""Interpolation: it goes evenly from one object to the other, in look, in pose or in both, and nothing else moves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from gen.editing.latent_image import LatentImage
+from gen.gallery.interpolation import interpolation, next_look
+from gen.gallery.panel import Sampling
+from gen.scenes import clip, render, sample_scene
+from image_utils.convert import to_pil, to_tensor
+
+
+def test_a_look_becomes_another_one_in_even_steps(mugs):
+    panel = interpolation(mugs, 4, mugs, 2, num_frames=5, what="look")
+    assert panel.figures["monotone_share"] == 1
+    assert 1 <= panel.figures["largest_step_over_mean"] < 1.5
+    assert panel.table[0]["from_first_percent"] == panel.table[-1]["to_last_percent"] == 0
+    assert [row["weight"] for row in panel.table] == [0, 0.25, 0.5, 0.75, 1]
+    assert len(panel.frames) == 8, "there and back, the ends once"
+    pictures = [np.asarray(frame.resize((64, 64), 0)).astype(int) for frame in panel.frames]
+    elsewhere = ~mugs.changed(interpolated(mugs, 4, 2)).numpy()
+    assert elsewhere.mean() > 0.5
+    assert all((picture[elsewhere] == np.asarray(mugs.image)[elsewhere]).all() for picture in pictures)
+    own = mugs.regions.masks[0, 4].numpy()
+    redness = [(picture[own][:, 0] - picture[own][:, 2]).mean() for picture in pictures[:5]]
+    assert redness == sorted(redness), "a cyan sphere becomes an orange one"
+
+
+def interpolated(picture, region, other_region):
+    from gen.editing.operations import interpolate
+
+    return interpolate(picture.latents, region, picture.latents, other_region, 0.5, "look")
+
+
+def test_an_object_goes_on_its_way_between_two_frames_of_a_clip(shipped):
+    rendering = render(clip(sample_scene(7, 0, "simple"), 9, seed=1), 64)
+    pictures = [LatentImage.encode(shipped, to_pil(rendering.pixel_values[k]), rendering.label_map[k]) for k in (0, 4, 8)]
+    first, middle, last = pictures
+    distance = (last.latents.pose.centre - first.latents.pose.centre)[0].norm(dim=-1)
+    region = max(first.objects, key=lambda k: float(distance[k]))
+    assert distance[region] > 0.15
+    panel = interpolation(first, region, last, region, num_frames=3)
+    painted = [to_tensor(frame.resize((64, 64), 0)) for frame in panel.frames[:3]]
+    nearest = []
+    for truth in (first, middle, last):
+        shown = truth.regions.masks[0, region]
+        nearest.append(min(range(3), key=lambda k: float((painted[k] - truth.pixel_values[0])[:, shown].square().mean())))
+    assert nearest == [0, 1, 2]
+
+
+def test_a_picture_alone_goes_on_to_its_next_object(wide, table):
+    alone = next_look(table, Sampling(num_inference_steps=1))
+    assert alone.figures["monotone_share"] == 1
+    assert next_look(wide, Sampling(num_inference_steps=1)).image.size[0] > alone.image.size[0] / 2
+    label_map = (table.regions.label_map()[0] == 1).long()
+    single = next_look(LatentImage.encode(table.pipeline, table.image, label_map))
+    assert single.figures == {}
+    assert not single.frames
+    empty = next_look(LatentImage.encode(table.pipeline, table.image, torch.zeros_like(label_map)))
+    assert empty.image.size == single.image.size
+
+
+def test_what_is_no_way_is_refused(wide):
+    with pytest.raises(ValueError, match="num_frames=1: .* give at least 2"):
+        interpolation(wide, 1, wide, 2, num_frames=1)
+    with pytest.raises(ValueError, match="region 3 is not in the other picture; choose one of 1, 2"):
+        interpolation(wide, 1, wide, 3)
