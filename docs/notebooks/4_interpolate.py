@@ -56,6 +56,9 @@ print(f"largest step, of the mean step: {way.figures['largest_step_over_mean']:.
 print(f"pixels that must not change, as painted: {way.figures['psnr_elsewhere_db']:.1f} dB")
 way.image
 
+# %% [markdown]
+# The same as a moving picture, there and back. (At weight 0 nothing changes, so the first frame is the picture itself.)
+
 # %%
 from gen.gallery.animation import Animation
 
