@@ -3,7 +3,7 @@
 python scripts/notebooks.py                          # all of them
 python scripts/notebooks.py 4_interpolate --check    # execute one, write nothing
 
-They run in docs/notebooks, where Jupyter opens them, and the same text gives the same file again: no times, no widgets.
+They run in docs/notebooks, where Jupyter opens them, and the same text gives the same file again: no times, no progress bars, no widgets.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def executed(path: Path) -> NotebookNode:
     metadata = dict(notebook.metadata)  # before the run adds the version of Python and the state of widgets
     client = NotebookClient(notebook, timeout=600, record_timing=False, resources={"metadata": {"path": FOLDER}})
     client.extra_arguments = ["--log-level=CRITICAL"]  # the kernel warns that it talks to us without encryption
-    client.execute(env={**os.environ, "PYTHONPATH": str(FOLDER.parents[1])})
+    client.execute(env={**os.environ, "PYTHONPATH": str(FOLDER.parents[1]), "TQDM_DISABLE": "1"})
     notebook.metadata = metadata
     for number, cell in enumerate(notebook.cells, 1):
         cell.update(id=f"cell-{number}", metadata={})  # jupytext would keep count of blank lines

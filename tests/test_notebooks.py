@@ -74,9 +74,8 @@ def test_its_pictures_can_be_decoded(notebook):
     assert kinds
     for kind, content in kinds:
         picture = Image.open(BytesIO(b64decode("".join(content))))
-        assert picture.get_format_mimetype() == kind or (kind, picture.format) == ("image/png", "PNG")
-        picture.load()
-        assert len(picture.convert("RGB").getcolors(1 << 24)) > 16
+        assert picture.format == kind.removeprefix("image/").upper()
+        assert any(low < high for low, high in picture.convert("RGB").getextrema()), "one colour"
 
 
 def test_it_is_small_and_free_of_its_machine(text, notebook):
@@ -97,7 +96,7 @@ def test_it_tells_a_story_and_has_sliders(notebook):
     sources = ["".join(cell["source"]) for cell in code_cells(notebook)]
     sliders = [source for source in sources if "interact(show" in source]
     assert len(sliders) == 1 and "suppress(ImportError)" in sliders[0]
-    assert [source for source in sources if source.startswith("def show(") and "\n\nshow(" in source], "called plainly, too"
+    assert [source for source in sources if "def show(" in source and "\nshow(" in source], "called plainly, too"
 
 
 def test_its_links_lead_somewhere(notebook):
@@ -109,6 +108,8 @@ def test_its_links_lead_somewhere(notebook):
 @pytest.fixture(scope="session")
 def clean_copy(repository, tmp_path_factory) -> Path:
     """Copy the files that git keeps, so that nothing else is at hand."""
+    if not (repository / ".git").exists():
+        pytest.skip("not a checkout, so nobody says which files belong to the repository")
     folder = tmp_path_factory.mktemp("clean")
     names = subprocess.run(["git", "ls-files", "-z"], cwd=repository, capture_output=True, text=True, check=True).stdout
     for name in filter(None, names.split("\0")):
@@ -124,6 +125,7 @@ def test_it_executes_from_a_clean_copy(text, clean_copy):
     command = [sys.executable, str(clean_copy / "scripts" / "notebooks.py"), text.stem, "--check"]
     done = subprocess.run(command, cwd=clean_copy, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-5000:]
+    print(done.stdout)
     name, seconds = re.fullmatch(r"(\w+): (\d+) s", done.stdout.strip()).groups()
     assert (name, int(seconds) <= MAX_SECONDS) == (text.stem, True), done.stdout
     after = {path: path.read_bytes() for path in (clean_copy / "docs").rglob("*") if path.is_file() and "__pycache__" not in path.parts}

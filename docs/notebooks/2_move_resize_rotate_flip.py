@@ -12,7 +12,7 @@
 # # Move, resize, rotate, flip
 #
 # A picture is held as latents, some for each region: *what* it is (tokens) and *where* it is (a pose: centre, size, angle, flip). An
-# edit changes the numbers of a pose and leaves the tokens as they are; the decoder paints what the numbers say. A moved object takes five
+# edit changes the numbers of a pose and leaves the tokens as they are; the decoder paints what the numbers say. A moved object takes four
 # lines:
 
 # %%
@@ -24,7 +24,8 @@ moved = picture.paint(edits.move(picture.latents, region=4, dx=-0.2, dy=0.27))
 
 # %% [markdown]
 # The picture is a rendered scene of 64 x 64 pixels that the weights were not trained on, shown enlarged. Shifts are shares of its side,
-# x to the right and y down.
+# x to the right and y down. The ball takes little of its shadow along, because a shadow belongs to the floor:
+# [Remove and fill in](3_remove_and_fill_in.ipynb) looks into that.
 
 # %%
 from gen.gallery.panel import shown
@@ -158,6 +159,6 @@ with suppress(ImportError):  # pip install -c constraints.txt -e '.[notebooks]'
 
 # %% [markdown]
 # **Exercise.** Move the block so that it stands half behind the cone. Which of the two does the model paint in front, and can it know?
-# (A pose may hold a depth; these weights were trained without.)
+# (A pose may hold a depth, but here `picture.latents.pose.depth` is None.)
 #
 # Next: [Remove and fill in](3_remove_and_fill_in.ipynb).

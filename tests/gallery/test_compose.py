@@ -34,4 +34,6 @@ def test_what_cannot_be_put_in_is_refused(wide):
         compose(wide, [])
     with pytest.raises(ValueError, match=r"outside the picture; .* keep x within \[0, 1.000\] and y within \[0, 0.656\]"):
         compose(wide, [(wide, 1, (0.5, 0.9))])
-    assert torch.isfinite(torch.tensor(compose(wide, [(wide, 1, (0.8, 0.2))], sampling=Sampling(num_inference_steps=1)).figures["psnr_elsewhere_db"]))
+    assert torch.isfinite(
+        torch.tensor(compose(wide, [(wide, 1, (0.8, 0.2))], sampling=Sampling(num_inference_steps=1)).figures["psnr_elsewhere_db"])
+    )
