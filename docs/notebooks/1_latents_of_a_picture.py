@@ -64,8 +64,8 @@ image_grid([[shown(image, 192) for image in row.values()]], column_labels=list(r
 # %% [markdown]
 # ## Tokens as colours
 #
-# The first three principal components of the tokens of two pictures, shown as red, green and blue. The shipped encoder cuts each region out,
-# lays a 4 x 4 grid over its box and makes a token of each cell; so the tokens can be painted where they came from. Like colours are
+# The first three principal components of the tokens of two pictures, shown as red, green and blue. The shipped encoder cuts each region
+# out, lays a 4 x 4 grid over its box and makes a token of each cell; so the tokens can be painted where they came from. Like colours are
 # like tokens, across objects and pictures: what these tokens tell first is the colour of the object, and then, from top to bottom, its
 # light and shade. Three components show little of the shape, but it is in there: [What do the latents know](6_what_latents_know.ipynb).
 
@@ -103,8 +103,8 @@ for region in [0, *picture.objects]:
 # %% [markdown]
 # ## Who looks at the tokens
 #
-# While the decoder paints, its cells attend to the regions' tokens. Each map shows from where a region is looked at, and the figures say how
-# much of this comes from the region's own place, beside what attention that is the same everywhere would give.
+# While the decoder paints, its cells attend to the regions' tokens. Each map shows from where a region is looked at, and the figures say
+# how much of this comes from the region's own place, beside what attention that is the same everywhere would give.
 
 # %%
 from gen.gallery.attention_maps import attention_maps

@@ -61,7 +61,7 @@ def judged(image, truth, regions):
 
 truths = [rendered_without(number) for number in picture.objects]
 paintings = picture.paint_all([edits.remove(picture.latents, number) for number in picture.objects])
-captions = [judged(image, truth, [number]) for number, image, truth in zip(picture.objects, paintings, truths)]
+captions = [judged(image, truth, [number]) for number, image, truth in zip(picture.objects, paintings, truths, strict=True)]
 image_grid(
     [[shown(image, 192) for image in row] for row in (paintings, truths)],
     row_labels=["removed", "truth"],
@@ -99,7 +99,7 @@ image_grid(
 kept = picture.paint_all([edits.keep(picture.latents, number) for number in picture.objects])
 others = [[other for other in picture.objects if other != number] for number in picture.objects]
 truths = [rendered_without(*numbers) for numbers in others]
-captions = [judged(image, truth, numbers) for image, truth, numbers in zip(kept, truths, others)]
+captions = [judged(image, truth, numbers) for image, truth, numbers in zip(kept, truths, others, strict=True)]
 alone = [edits.keep(picture.latents, number, background=False) for number in picture.objects]
 alone = picture.paint_all(alone, context=False, composite=False)
 image_grid(
@@ -119,7 +119,7 @@ image_grid(
 from gen.gallery.unchanged import difference_map
 
 without_one = [rendered_without(number) for number in picture.objects]
-row = [difference_map(truth, image) for truth, image in zip(without_one, paintings)]
+row = [difference_map(truth, image) for truth, image in zip(without_one, paintings, strict=True)]
 image_grid([[shown(image, 192) for image in row]], column_labels=[f"without {number}" for number in picture.objects])
 
 # %% [markdown]

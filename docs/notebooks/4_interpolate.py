@@ -24,7 +24,7 @@ from pathlib import Path
 
 from gen import LatentImage, RegionPipeline, edits
 from gen.gallery.panel import shown
-from gen.scenes import SceneSpec, clip, make_twin, render
+from gen.scenes import SceneSpec, clip, render
 from image_utils.convert import to_pil, to_tensor
 from image_utils.grid import image_grid
 
@@ -96,7 +96,7 @@ def compared(picture, mixed, truths, weights):
     paintings, area = picture.paint_all(mixed), picture.changed(mixed[-1])[None]
     before, after = to_tensor(picture.image)[None], to_tensor(truths[-1])[None]
     captions = []
-    for weight, painting, truth in zip(weights, paintings, truths):
+    for weight, painting, truth in zip(weights, paintings, truths, strict=True):
         true, faded = to_tensor(truth)[None], torch.lerp(before, after, weight)
         captions.append(f"{psnr(to_tensor(painting)[None], true, area)[0]:.1f} dB\nfaded {psnr(faded, true, area)[0]:.1f} dB")
     rows = [[shown(image) for image in row] for row in (paintings, truths)]
@@ -126,7 +126,7 @@ coloured = encoded(with_object(scene, number, replace(block, colour="red", rgb=r
 mixed = [edits.interpolate(blue.latents, number, coloured.latents, number, weight, what="look") for weight in weights]
 truths = []
 for weight in weights:
-    rgb = tuple((1 - weight) * a + weight * b for a, b in zip(block.rgb, red))
+    rgb = tuple((1 - weight) * a + weight * b for a, b in zip(block.rgb, red, strict=True))
     truths.append(encoded(with_object(scene, number, replace(block, rgb=rgb))).image)
 compared(blue, mixed, truths, weights)
 
