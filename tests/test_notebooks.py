@@ -62,9 +62,9 @@ def test_every_cell_ran_in_order_and_shows_what_it_should(notebook):
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     for cell in cells:
         source = "".join(cell["source"])
-        assert bool(cell["outputs"]) == shows_something(source), source
+        assert cell["outputs"] or not shows_something(source), source
         for output in cell["outputs"]:
-            assert output["output_type"] in ("execute_result", "stream"), source
+            assert output["output_type"] in ("execute_result", "display_data", "stream"), source
             assert output.get("name") != "stderr", "".join(output["text"])
 
 
@@ -96,7 +96,7 @@ def test_it_tells_a_story_and_has_sliders(notebook):
     sources = ["".join(cell["source"]) for cell in code_cells(notebook)]
     sliders = [source for source in sources if "interact(show" in source]
     assert len(sliders) == 1 and "suppress(ImportError)" in sliders[0]
-    assert [source for source in sources if "def show(" in source and "\nshow(" in source], "called plainly, too"
+    assert [source for source in sources if "def show(" in source and source.count("show(") > 1], "called plainly, too"
 
 
 def test_its_links_lead_somewhere(notebook):
