@@ -14,41 +14,40 @@ import jinja2
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "reference.md"
-COMMANDS = ("gallery", "run_page")  # of gen.gallery: what scripts are made of, not what a notebook calls
 
 
 def page() -> str:
     """Fill scripts/reference.md.jinja, which says what stands where, from the docstrings."""
-    gen = griffe.load("gen", search_paths=[ROOT], docstring_parser="google")
-    homes = [gen["editing.refine"], *(gen["gallery"][name] for name in sorted(gen["gallery"].modules) if name not in COMMANDS)]
-    members = [member for home in homes for member in home.members.values() if not member.is_alias and member.is_public]
-    members += [gen["regions.TensorFields"], gen["regions.concatenate"]]
-    names = {member.path: member.path for member in members if member.is_class or member.is_function}
-    names |= {f"gen.gallery.previews.{name}": f"gen.gallery.{name}" for name in gen["gallery"].exports}
-    names |= {gen["editing"].members[name].target_path: f"edits.{name}" for name in gen["editing"].exports}
-    names |= {gen.members[name].target_path: name for name in gen.exports}
-    anchors = {key: name for path, name in names.items() for key in (path, name, path.rpartition(".")[2]) if key != "edits"}
-    anchors |= {f"{name}.{part}": f"{name}.{part}" for path, name in names.items() for part in gen[path[4:]].members}
-    gallery = [path for path in names if path.startswith("gen.gallery.")]
-    gallery.sort(key=lambda path: 0 if ".panel." in path else 1 if str(getattr(gen[path[4:]], "returns", "")) == "Panel" else 2)
+    whole = {"returns_multiple_items": False}  # Returns is one text, of any number of lines
+    gen = griffe.load("gen", search_paths=[ROOT], docstring_parser="google", docstring_options=whole)
+    places: dict[str, str] = {}  # a name as docstrings may write it -> as a reader writes it, which is its place on the page
 
-    def linked(text: str, of: griffe.Object | None = None) -> str:
-        own = {*of.members, *(item.name for item in getattr(of, "parameters", ()))} if of else {}
-        return re.sub(r"`([\w.]+)`", lambda it: f"[{it[0]}](#{anchors[it[1]]})" if it[1] in anchors and it[1] not in own else it[0], text)
+    def found(name: str) -> griffe.Object:
+        member = gen[name.removeprefix("gen.")]
+        return member.final_target if member.is_alias else member
 
-    def typed(annotation: object) -> str:
+    def placed(name: str) -> str:
+        short = name.rpartition(".")[2]
+        places.update({name: name, short: name} | {f"{short}.{part}": f"{name}.{part}" for part in found(name).members})
+        return name
+
+    def linked(text: str, of: str | None = None) -> str:  # but what `of` itself takes and holds is no link
+        own = [*found(of).members, *(item.name for item in getattr(found(of), "parameters", ()))] if of else []
+        shown = places.keys() - own
+        return re.sub(r"`([\w.]+)`", lambda word: f"[{word[0]}](#{places[word[1]]})" if word[1] in shown else word[0], text)
+
+    def typed(annotation: object) -> str:  # a piece of code that links interrupt
         pieces = re.split(r"([A-Z]\w+)", str(annotation).replace("'", '"'))
-        return linked("`" + "".join(f"``{piece}``" if piece in anchors else piece for piece in pieces) + "`").replace("``", "")
+        return "".join(linked(f"`{piece}`") for piece in pieces if piece).replace("``", "")
 
-    def signature(member: griffe.Function | griffe.Class, name: str, width: int = 100) -> str:  # longer: a line an argument
-        line = (member.signature(name=name) or name).replace("'", '"')
-        if len(line) <= width:
-            return line
-        return re.sub(r"\)( -> .*)?$", r",\n)\1", re.sub(r", (?=\*|\w+: )", ",\n    ", line.replace("(", "(\n    ", 1)))
+    def signature(name: str, width: int = 100) -> str:  # a longer one has a line for each argument
+        line = (found(name).signature(name=name) or name).replace("'", '"')
+        lines = re.sub(r", (?=\*|\w+: )", ",\n    ", line.replace("(", "(\n    ", 1))
+        return line if len(line) <= width else re.sub(r"\)( -> .*)?$", r",\n)\1", lines)
 
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(ROOT / "scripts"), trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"linked": linked, "typed": typed, "signature": signature}
-    return re.sub(r"\n{3,}", "\n\n", environment.get_template("reference.md.jinja").render(gen=gen, names=names, gallery=gallery))
+    environment.filters |= {"found": found, "placed": placed, "linked": linked, "typed": typed, "signature": signature}
+    return re.sub(r"\n{3,}", "\n\n", environment.get_template("reference.md.jinja").render())
 
 
 if __name__ == "__main__":
