@@ -159,7 +159,7 @@ strip(looks_traded=looks, places_traded=places, truth=to_pil(truth.pixel_values[
 # - **Shadows.** The model paints far less of a shadow than there should be, as the figures above say, and a neighbour's shadow may fade
 #   where it falls into the area that is painted anew.
 # - **Perspective.** The size is yours to give, and what of the object is seen from above is that of the old place.
-# - **Detail.** 16 tokens hold a ball well and a thin handle badly.
+# - **Detail.** 16 tokens hold a ball well and a thin handle badly, and a wide stretch of floor that is painted anew is blotchy.
 #
 # ## Try it
 #
@@ -173,7 +173,7 @@ def show(x: float = 0.25, y: float = 0.75, size: float = 1.0) -> Image.Image:
     return shown(table.paint(edits.resize(carried, 5, size)), 256)
 
 
-show(x=0.6, y=0.65, size=0.8)
+show(x=0.42, y=0.8, size=0.8)
 
 # %%
 from contextlib import suppress

@@ -113,7 +113,7 @@ for title, changes, pairs in (("a neighbour", NEIGHBOUR_CHANGES, neighbour_pairs
 #
 # ## Retrieval: who is like whom?
 #
-# If tokens hold what an object is, then near tokens are like objects. Left: every ninth object of the held-out scenes, then its nearest
+# If tokens hold what an object is, then near tokens are like objects. Left: every eleventh object of the held-out scenes, then its nearest
 # ones in the library, by the distance of their tokens.
 
 # %%
@@ -123,7 +123,7 @@ figures = retrieval(library, held_out, count=5)
 for name in CLASSES:
     print(f"{name:10} {100 * figures[f'{name}_alike']:3.0f} % of 5 neighbours alike, {100 * figures[f'{name}_alike_chance']:3.0f} % of any")
 found = nearest(library, held_out, 5)
-rows = [[held_out_pictures[query], *(library_pictures[row] for row in found.rows[query].tolist())] for query in range(0, 45, 9)]
+rows = [[held_out_pictures[query], *(library_pictures[row] for row in found.rows[query].tolist())] for query in range(0, 44, 11)]
 image_grid(rows, column_labels=["object", "1", "2", "3", "4", "5"])
 
 # %% [markdown]
@@ -136,13 +136,16 @@ image_grid(rows, column_labels=["object", "1", "2", "3", "4", "5"])
 # mean token of its colour was taken away from each, painted by shape.
 
 # %%
-import matplotlib.pyplot as plt
+from io import BytesIO
+
+from matplotlib.figure import Figure
 
 from gen.evaluation.probes import Standard
 
 features, colour, shape = Standard.of(library.features)(library.features), library.labels["colour"], library.labels["shape"]
 means = torch.stack([features[colour == number].mean(0) for number in range(len(scenes.COLOURS))])
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), dpi=64)
+figure = Figure(figsize=(9, 4), dpi=64, layout="tight")
+left, right = figure.subplots(1, 2)
 maps = (
     (left, features, colour, list(scenes.COLOURS), list(scenes.COLOURS.values())),
     (right, features - means[colour], shape, scenes.SHAPES, [f"C{number}" for number in range(len(scenes.SHAPES))]),
@@ -153,11 +156,12 @@ for axes, values, labels, kinds, paints in maps:
     for number, (kind, paint) in enumerate(zip(kinds, paints, strict=True)):
         axes.scatter(*flat[labels == number].T.tolist(), color=paint, s=12, edgecolors="grey", linewidths=0.3, label=kind)
 right.legend(fontsize=8, loc="upper right")
-figure.tight_layout()
+figure.savefig(page := BytesIO(), format="png")
+Image.open(page)
 
 # %% [markdown]
-# Nobody told the encoder of colours, and it made a colour wheel, with white in its middle. Under the colour lies the shape: cones apart,
-# and two wings of long things that lie one way or the other.
+# No name of a colour was ever told to the model, and it made a colour wheel, with white in the middle. Under the colour lies the shape:
+# cones apart, and two wings of long things that lie one way or the other.
 #
 # ## Arithmetic
 #
@@ -203,9 +207,18 @@ for (region, (shape, old)), row in zip(truly.items(), rows, strict=True):
 print(", ".join(f"{name} named in {count} of 28" for name, count in right.items()))
 
 # %% [markdown]
+# The way there can be walked in steps, and beyond. Halfway between green and red lies a dull olive: the walk is straight in the tokens, and
+# so it is in the colours.
+
+# %%
+weights = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
+walk = table.paint_all([recoloured(4, "red", weight) for weight in weights])
+image_grid([[shown(picture) for picture in walk]], column_labels=[f"{weight:.2f}" for weight in weights])
+
+# %% [markdown]
 # ## Try it
 #
-# `show` walks an object's tokens from its own colour (0) to another (1) and beyond; in Jupyter its arguments become sliders.
+# `show` is a plain function; in Jupyter its arguments become sliders.
 
 
 # %%
@@ -214,7 +227,7 @@ def show(region: int = 4, colour: str = "red", weight: float = 0.5) -> Image.Ima
     return shown(table.paint(recoloured(region, colour, weight)), 256)
 
 
-image_grid([[shown(show(4, "red", weight)) for weight in (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)]])
+show(region=2, colour="orange", weight=0.8)
 
 # %%
 from contextlib import suppress
@@ -225,8 +238,6 @@ with suppress(ImportError):  # pip install -c constraints.txt -e '.[notebooks]'
     interact(show, region=list(truly), colour=list(scenes.COLOURS), weight=(0.0, 1.5, 0.1))
 
 # %% [markdown]
-# The halfway house between green and red is olive, not yellow: the walk is straight in the tokens, and the decoder mixes as paint does.
-#
 # The whole table, with three times the objects, controls with shuffled labels, the swap test and DCI, is in
 # [docs/results/representation](../results/representation/representation.md); `python scripts/evaluate_representation.py --out
 # outputs/representation` measures it again, for any pipeline folder.
