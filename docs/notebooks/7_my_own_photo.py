@@ -166,9 +166,9 @@ with suppress(ImportError):  # pip install -c constraints.txt -e '.[notebooks]'
 # python scripts/edit_photos.py --root my/pictures --pipeline outputs/photos/pipeline --out outputs/photos/edits
 # ```
 #
-# Then `RegionPipeline.from_pretrained("outputs/photos/pipeline")` takes the place of the shipped weights above. `scripts/demo_photos` does all
-# of it with seven photographs of scikit-image, [and this is what comes out](../results/photos/photos.md). For pictures in general one needs
-# many of them, and Stable Diffusion as the decoder: [docs/options.md](../options.md) has the words for it.
+# Then `RegionPipeline.from_pretrained("outputs/photos/pipeline")` takes the place of the shipped weights above. `scripts/demo_photos` does
+# all of it with seven photographs of scikit-image, [and this is what comes out](../results/photos/photos.md). For pictures in general one
+# needs many of them, and Stable Diffusion as the decoder: [docs/options.md](../options.md) has the words for it.
 #
 # **Exercise.** Cut the spoon out by a box of your own, as a second object, refine anew and take it away. Then try
 # `Image.fromarray(skimage.data.astronaut())`: which pieces would you merge?
