@@ -37,7 +37,8 @@ image_grid([[picture.numbered(), shown(picture.image, 256), shown(moved, 256)]],
 # ## What did not change
 #
 # Where the object was, where it is, and a margin for its shadow: an edit may change these pixels and no others. The others are put back
-# bit for bit after painting. With `composite=False` one sees all that the model painted itself; the numbers for both stand below.
+# bit for bit after painting. With `composite=False` one sees all that the model painted itself; the numbers for both stand below. What
+# differs from the picture before is hottest at a quarter of the range from black to white.
 
 # %%
 from gen.evaluation.image_metrics import psnr
@@ -66,8 +67,9 @@ image_grid(
 # ## Larger, smaller, flipped, rotated
 #
 # The shipped encoder gives every object a 4 x 4 grid of tokens in the object's own frame. The pose carries this frame into the picture, so
-# a size, a mirror image or an angle in the picture's plane needs no new knowledge about the object. `paint_all` paints several edits
-# from the same noise: what differs between the pictures differs because of the edit.
+# a size, a mirror image or an angle in the picture's plane needs no new knowledge about the object. It keeps its colours and its parts, but
+# not its sharp edges: the tokens hold less than the pixels did. `paint_all` paints several edits from the same noise: what differs between
+# the pictures differs because of the edit.
 
 # %%
 before = picture.latents
@@ -119,7 +121,7 @@ image_grid([[shown(image, 192) for image in row.values()]], column_labels=list(r
 # ## Thirteen places, everything else fixed
 #
 # The same object in thirteen places of a cross. Under each picture: PSNR of the pixels that the edit cannot change, as the model painted
-# them, and how far the object's centroid lies from where it was asked to be.
+# them, and how far the object's centroid lies from where it was asked to be, in % of the picture's side.
 
 # %%
 from gen.gallery.position_sweep import position_sweep
@@ -137,7 +139,7 @@ print(f"mean           {sweep.figures['psnr_elsewhere_db']:11.1f} dB   {sweep.fi
 # %% [markdown]
 # ## Try it
 #
-# `show` is a plain function; in Jupyter its arguments become sliders.
+# `show` is a plain function; in Jupyter its arguments become sliders and lists.
 
 
 # %%

@@ -52,25 +52,17 @@ from gen.gallery.interpolation import interpolation
 
 way = interpolation(first, 4, last, 4, num_frames=5)
 print(f"steps that lead away from the first and towards the last: {100 * way.figures['monotone_share']:.0f} %")
-print(f"largest step, of the mean step: {way.figures['largest_step_over_mean']:.2f}")
+print(f"largest step: {way.figures['largest_step_over_mean']:.2f} times the mean step")
 print(f"pixels that must not change, as painted: {way.figures['psnr_elsewhere_db']:.1f} dB")
 way.image
 
 # %% [markdown]
-# The same as a moving picture, there and back. (At weight 0 nothing changes, so the first frame is the picture itself.)
+# The same as a moving picture, there and back, at half the size.
 
 # %%
 from gen.gallery.animation import Animation
 
-
-def there_and_back(picture, number, other):
-    """Paint an object on its way and back."""
-    way = [edits.interpolate(picture.latents, number, other.latents, number, step / 5) for step in range(6)]
-    frames = [shown(painting) for painting in picture.paint_all(way)]
-    return Animation([*frames, *frames[-2:0:-1]])
-
-
-there_and_back(first, 4, last)
+Animation([frame.reduce(2) for frame in way.frames])
 
 # %% [markdown]
 # ## Beside the truth
@@ -110,7 +102,8 @@ compared(first, mixed, truths, weights)
 
 # %% [markdown]
 # A fade shows two half objects; mixed latents show one object halfway, because its place is a number of its own, apart from its look.
-# (At weight 1 the fade *is* the truth.)
+# (At weight 1 the fade *is* the truth, which counts as 100 dB.) What is missing from the paintings is the ball's shadow:
+# [Remove and fill in](3_remove_and_fill_in.ipynb) says why.
 #
 # ## Between two looks
 #
@@ -131,7 +124,10 @@ for weight in weights:
 compared(blue, mixed, truths, weights)
 
 # %%
-there_and_back(blue, number, coloured)
+way = interpolation(blue, number, coloured, number, num_frames=6, what="look")
+print(f"steps that lead away from the first and towards the last: {100 * way.figures['monotone_share']:.0f} %")
+print(f"largest step: {way.figures['largest_step_over_mean']:.2f} times the mean step")
+Animation([frame.reduce(2) for frame in way.frames])
 
 # %% [markdown]
 # ## What fails
@@ -147,6 +143,8 @@ image_grid([[shown(image) for image in mugs.paint_all(mixed)]], column_labels=[f
 
 # %% [markdown]
 # ## Try it
+#
+# `show` is a plain function; in Jupyter its arguments become sliders and lists.
 
 
 # %%

@@ -18,11 +18,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from PIL import Image
-
-from gen import LatentImage, RegionLatents, RegionPipeline, edits, scenes
+from gen import LatentImage, RegionPipeline, edits
 from gen.evaluation.image_metrics import psnr
 from gen.gallery.panel import shown
+from gen.scenes import SceneSpec, render
 from image_utils.convert import to_pil, to_tensor
 from image_utils.grid import image_grid
 
@@ -31,7 +30,7 @@ table = LatentImage.open(pipeline, "../examples/table.png")
 mugs = LatentImage.open(pipeline, "../examples/mugs.png")
 
 
-def strip(**pictures: Image.Image) -> Image.Image:
+def strip(**pictures):
     """Lay pictures side by side under their names."""
     return image_grid([[shown(picture, 192) for picture in pictures.values()]], column_labels=[name.replace("_", " ") for name in pictures])
 
@@ -53,31 +52,31 @@ shown(table.paint(ball), 256)
 #
 # Both pictures were rendered, and what determines them lies beside them as `table.json` and `mugs.json`. So the answer exists: put the
 # ball's `ObjectSpec` into the other scene, under that scene's light and before its camera, and render it. Three figures say how near we
-# come: PSNR of the whole picture, PSNR of those pixels that the true edit changes, and how dark the painted shadow is, in percent of the
-# true one.
+# come: PSNR of the whole picture, PSNR of those pixels that the true edit changes, and how much darker the floor became where the true
+# shadow falls, in percent of that shadow's darkness.
 
 
 # %%
-table_spec, mugs_spec = (scenes.SceneSpec.from_json(Path(f"../examples/{name}.json").read_text()) for name in ("table", "mugs"))
+table_spec, mugs_spec = (SceneSpec.from_json(Path(f"../examples/{name}.json").read_text()) for name in ("table", "mugs"))
 
 
-def world_with(*objects: scenes.ObjectSpec) -> scenes.Rendering:
+def world_with(*objects):
     """Render the table's floor, light and camera with these objects."""
-    return scenes.render([replace(table_spec, objects=objects)], pipeline.resolution)
+    return render([replace(table_spec, objects=objects)], pipeline.resolution)
 
 
-def report(name: str, picture: Image.Image, truth: scenes.Rendering, without: scenes.Rendering) -> None:
-    """Print how near a picture comes to the truth; `without` is the same scene without the new objects."""
+def report(name, picture, truth, without, empty=table.image):
+    """Print how near a picture comes to the truth; `without` and `empty` are the scene without the new objects, rendered and painted."""
     painted = to_tensor(picture)[None]
     darker = (without.pixel_values - truth.pixel_values).mean(1)
     changed = (without.pixel_values - truth.pixel_values).abs().amax(1) > 0.02
     floor = (truth.label_map == 0) & (without.label_map == 0) & (darker > 0.02)
-    shadow = 100 * float((without.pixel_values - painted).mean(1)[floor].sum() / darker[floor].sum())
+    shadow = 100 * float((to_tensor(empty)[None] - painted).mean(1)[floor].sum() / darker[floor].sum())
     whole, there = float(psnr(painted, truth.pixel_values)), float(psnr(painted, truth.pixel_values, changed))
     print(f"{name:30}{whole:5.1f} dB whole, {there:5.1f} dB where the truth changes, shadow {shadow:3.0f} %")
 
 
-def middle(truth: scenes.Rendering, region: int) -> tuple[float, float]:
+def middle(truth, region):
     """Return the middle of a true object's box."""
     left, top, right, bottom = truth.boxes[0, region].tolist()
     return (left + right) / 2, (top + bottom) / 2
@@ -98,7 +97,8 @@ strip(inserted=table.paint(placed), truth=to_pil(truth.pixel_values[0]))
 #
 # Tokens say what an object is; how large it appears is part of its pose, and the pose comes along from the other picture. Carry the far mug
 # (region 3) to the front and it stays as small as it was at the back: a far mug looks small, a near one large, and the latents do not know
-# that the two are one. Tell them. Here the factor comes from the rendered box; in a picture without a truth you choose it by eye.
+# that the two are one. So `resize` tells them. Here the factor comes from the rendered box; in a picture without a truth you choose it by
+# eye.
 
 # %%
 mug = replace(mugs_spec.objects[2], x=-1.3, y=-1.3)  # on the floor, to the left and in front
@@ -123,9 +123,10 @@ truth = world_with(*mugs_spec.objects)
 together = table.latents
 for region in table.objects:
     together = edits.remove(together, region)
+empty = table.paint(together)
 for region in mugs.objects:
     together = edits.insert(together, mugs.latents, region, centre=middle(truth, region))
-report("all four", table.paint(together), truth, world_with())
+report("all four", table.paint(together), truth, world_with(), empty)
 strip(mugs=mugs.image, all_four=table.paint(together), truth=to_pil(truth.pixel_values[0]))
 
 # %% [markdown]
@@ -133,11 +134,11 @@ strip(mugs=mugs.image, all_four=table.paint(together), truth=to_pil(truth.pixel_
 #
 # `edits.swap` lets two objects trade places. The other half of the latents can be traded as well: the tokens are a tensor, so the looks of
 # the cylinder (1) and the ball (4) change hands in two lines, while every box stays where it is. That is also what is wrong with it: a ball
-# in a cylinder's box becomes an egg. So trading looks is best done as trading places.
+# in a cylinder's box becomes an egg. Better let the objects trade places. The truth is rendered so, too: each stands where the other stood.
 
 
 # %%
-def trade_looks(latents: RegionLatents, a: int, b: int) -> RegionLatents:
+def trade_looks(latents, a, b):
     """Let two regions trade tokens; their boxes stay."""
     tokens = latents.tokens.clone()
     tokens[:, [a, b]] = latents.tokens[:, [b, a]]
@@ -167,7 +168,7 @@ strip(looks_traded=looks, places_traded=places, truth=to_pil(truth.pixel_values[
 
 
 # %%
-def show(x: float = 0.25, y: float = 0.75, size: float = 1.0) -> Image.Image:
+def show(x=0.25, y=0.75, size=1.0):
     """Paint the table with the ball of the other picture at (x, y)."""
     carried = edits.insert(table.latents, mugs.latents, region=2, centre=(x, y))
     return shown(table.paint(edits.resize(carried, 5, size)), 256)

@@ -18,7 +18,7 @@
 # %%
 import torch
 
-from gen import LatentImage, RegionLatents, RegionPipeline, scenes
+from gen import LatentImage, RegionPipeline, scenes
 from gen.evaluation.tokens import TEST_SEED, TRAIN_SEED, collect
 
 pipeline = RegionPipeline.from_pretrained()
@@ -56,7 +56,7 @@ for name, probe in probes.items():
 from gen.evaluation.probes import explained, fit_ridge
 
 
-def stacked(labels: dict[str, torch.Tensor], *columns: str) -> torch.Tensor:
+def stacked(labels, *columns):
     """Return some of the labels as the columns of a matrix."""
     return torch.stack([labels[column] for column in columns], 1)
 
@@ -72,8 +72,6 @@ for axis, token, size in zip("xy", from_tokens.tolist(), from_size.tolist(), str
 # How high an object stands, its size tells as well as its tokens do. But how far to the right is told by the tokens alone. Whose?
 
 # %%
-from PIL import Image
-
 from gen.evaluation.retrieval import crops
 from image_utils.grid import image_grid
 
@@ -139,6 +137,7 @@ image_grid(rows, column_labels=["object", "1", "2", "3", "4", "5"])
 from io import BytesIO
 
 from matplotlib.figure import Figure
+from PIL import Image
 
 from gen.evaluation.probes import Standard
 
@@ -156,7 +155,8 @@ for axes, values, labels, kinds, paints in maps:
     for number, (kind, paint) in enumerate(zip(kinds, paints, strict=True)):
         axes.scatter(*flat[labels == number].T.tolist(), color=paint, s=12, edgecolors="grey", linewidths=0.3, label=kind)
 right.legend(fontsize=8, loc="upper right")
-figure.savefig(page := BytesIO(), format="png")
+page = BytesIO()
+figure.savefig(page, format="png")
 Image.open(page)
 
 # %% [markdown]
@@ -178,7 +178,7 @@ truly = {1: ("cylinder", "blue"), 2: ("block", "blue"), 3: ("cone", "green"), 4:
 mean_of = {colour: library.tokens[library.labels["colour"] == number].mean(0) for number, colour in enumerate(scenes.COLOURS)}
 
 
-def recoloured(region: int, colour: str, weight: float = 1.0) -> RegionLatents:
+def recoloured(region, colour, weight=1.0):
     """Return the table's latents with one object's tokens moved from its colour's mean to another's, or part of the way."""
     tokens = table.latents.tokens.clone()
     tokens[:, region] += weight * (mean_of[colour] - mean_of[truly[region][1]])
@@ -218,11 +218,11 @@ image_grid([[shown(picture) for picture in walk]], column_labels=[f"{weight:.2f}
 # %% [markdown]
 # ## Try it
 #
-# `show` is a plain function; in Jupyter its arguments become sliders.
+# `show` is a plain function; in Jupyter its arguments become sliders and lists.
 
 
 # %%
-def show(region: int = 4, colour: str = "red", weight: float = 0.5) -> Image.Image:
+def show(region=4, colour="red", weight=0.5):
     """Paint the table with one object on its way to another colour."""
     return shown(table.paint(recoloured(region, colour, weight)), 256)
 
@@ -238,7 +238,7 @@ with suppress(ImportError):  # pip install -c constraints.txt -e '.[notebooks]'
     interact(show, region=list(truly), colour=list(scenes.COLOURS), weight=(0.0, 1.5, 0.1))
 
 # %% [markdown]
-# The whole table, with three times the objects, controls with shuffled labels, the swap test and DCI, is in
+# The whole table, with three times the objects, controls with shuffled labels, the swap test and disentanglement (DCI), is in
 # [docs/results/representation](../results/representation/representation.md); `python scripts/evaluate_representation.py --out
 # outputs/representation` measures it again, for any pipeline folder.
 #

@@ -50,7 +50,7 @@ for number, pieces in enumerate(objects, 1):
     merged[torch.isin(by_colour, torch.tensor(pieces))] = number
 
 cuts = {"by colour": by_colour, "merged by hand": merged}
-image_grid([[shown(overlay_regions(photo, label_map), 240) for label_map in cuts.values()]], column_labels=list(cuts))
+image_grid([[shown(overlay_regions(photo, label_map), 192) for label_map in cuts.values()]], column_labels=list(cuts))
 
 # %% [markdown]
 # With the weights of a Segment Anything at hand, draw a box around the object and let it find the outline; this cell does nothing without.
@@ -84,7 +84,7 @@ width, height = fitted_size(*photo.size, pipeline.resolution)  # the longer side
 seen = picture.pixel_values[..., :height, :width]
 
 
-def from_latents_alone(view: LatentImage) -> tuple[Image.Image, float]:
+def from_latents_alone(view):
     """Paint a picture with no look at its pixels, and return its PSNR in dB at the model's resolution."""
     painted = view.paint_pixels(view.latents, context=False)
     return view.at_full_size(painted, composite=False)[0], float(psnr(painted.pixel_values[..., :height, :width], seen))
@@ -118,10 +118,10 @@ latents = refined.latents
 changes = {
     "smaller": edits.resize(latents, 1, 0.6),
     "smaller, moved": edits.move(edits.resize(latents, 1, 0.5), 1, dx=0.15, dy=0.0),
-    "turned by 30 degrees": edits.rotate(latents, 1, degrees=30),
+    "rotated by 30": edits.rotate(latents, 1, degrees=30),
     "removed": edits.remove(latents, 1),
 }
-image_grid([[shown(painted) for painted in refined.paint_all(list(changes.values()))]], column_labels=list(changes))
+image_grid([[shown(painted, 192) for painted in refined.paint_all(list(changes.values()))]], column_labels=list(changes))
 
 # %% [markdown]
 # What to think of it:
@@ -131,7 +131,7 @@ image_grid([[shown(painted) for painted in refined.paint_all(list(changes.values
 #   the photograph's own. Smaller objects leave more of it alone.
 # - The wood is gone. What was behind the cup is nowhere in the latents, so the model fills in what it has seen in training: a plain floor.
 # - Refinement has its price. Nothing makes it put all of the object into the object's tokens: a piece of the saucer went to the
-#   background's, is missing when the cup turns, and stays behind as a dark spot when it is gone.
+#   background's, is missing when the cup is rotated, and stays behind as a dark spot when it is gone.
 #
 # ## Try it
 #
@@ -139,7 +139,7 @@ image_grid([[shown(painted) for painted in refined.paint_all(list(changes.values
 
 
 # %%
-def show(dx: float = 0.0, dy: float = 0.0, size: float = 0.6, degrees: float = 0.0) -> Image.Image:
+def show(dx=0.0, dy=0.0, size=0.6, degrees=0):
     """Paint the photograph with its object moved, resized and rotated."""
     changed = edits.rotate(edits.move(edits.resize(latents, 1, size), 1, dx, dy), 1, degrees)
     return shown(refined.paint(changed), 256)
