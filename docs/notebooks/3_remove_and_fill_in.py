@@ -147,8 +147,9 @@ captions = [f"{psnr(to_tensor(row[name])[None], to_tensor(empty)[None])[0]:.1f} 
 image_grid([[shown(image, 192) for image in row.values()]], column_labels=list(row), captions=[[*captions[:3], ""]])
 
 # %% [markdown]
-# So it is the background's tokens: they are encoded from pixels that the shadows darken. The pairs in the training taught the model to take
-# away half of a shadow; the other half it takes for floor. With masks that include the shadow, it would be the object's and leave with it.
+# So it is the background's tokens: they are encoded from pixels that the shadows darken. In the pairs of the training a shadow went with
+# its object; of these shadows the model takes away half, and takes the other half for floor. Were they in the objects' masks, they would be
+# in the objects' tokens, and leave with them.
 #
 # ## Try it
 #

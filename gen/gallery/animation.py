@@ -27,6 +27,10 @@ class Animation:
     frames: Sequence[Image.Image]
     fps: int | float = 6
 
+    def __post_init__(self) -> None:
+        if not self.frames:
+            raise ValueError("an animation of no frames; give at least one, such as the frames of a panel that has some")
+
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """Return the frames as a GIF and as a moving PNG, for viewers of notebooks that show no GIF (IPython's protocol)."""
         # One palette for all frames: no flicker, and half the bytes. It covers rare colours too, such as those of one small object.

@@ -32,3 +32,8 @@ def test_all_frames_play_in_every_format(kind):
 
 def test_where_no_picture_is_shown_it_says_how_many_frames_there_are():
     assert Animation(moving_square())._repr_mimebundle_()["text/plain"] == "4 frames"
+
+
+def test_no_frames_are_refused_before_they_are_shown():
+    with pytest.raises(ValueError, match="an animation of no frames; give at least one"):
+        Animation([])
