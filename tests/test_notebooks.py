@@ -138,11 +138,33 @@ def test_it_is_plain_python_too(text, clean_copy, tmp_path):
     """Without IPython, ipywidgets and a display the same text runs as a program."""
     for name in ("IPython", "ipywidgets"):
         (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} is not installed')\n")
-    paths = {"PYTHONPATH": f"{tmp_path}:{clean_copy}"}
-    script = clean_copy / "docs" / "notebooks" / text.name
-    command = [sys.executable, script.name]
-    done = subprocess.run(command, cwd=script.parent, env={**environment(), **paths}, capture_output=True, text=True, check=False)
+    run_as_program(clean_copy / "docs" / "notebooks" / text.name, tmp_path, clean_copy)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2 * MAX_SECONDS)
+def test_every_slider_goes_from_end_to_end(text, clean_copy, tmp_path):
+    """What a widget's function raises is shown inside the widget, so a notebook executes although its sliders fail."""
+    (tmp_path / "ipywidgets.py").write_text(END_TO_END)
+    assert run_as_program(clean_copy / "docs" / "notebooks" / text.name, tmp_path, clean_copy).endswith("all painted\n")
+
+
+END_TO_END = """
+from itertools import product
+
+def interact(show, **sliders):
+    ends = [choice if isinstance(choice, list) else choice[:2] for choice in sliders.values()]
+    assert ends and all(show(**dict(zip(sliders, chosen))) is not None for chosen in product(*ends))
+    print("all painted")
+"""
+
+
+def run_as_program(script: Path, *paths: Path) -> str:
+    """Run a notebook's text where Jupyter would, with packages of these folders before others, and return what it prints."""
+    known = {**environment(), "PYTHONPATH": os.pathsep.join(map(str, paths))}
+    done = subprocess.run([sys.executable, script.name], cwd=script.parent, env=known, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-5000:]
+    return done.stdout
 
 
 def environment() -> dict[str, str]:
