@@ -14,7 +14,7 @@ import jinja2
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "reference.md"
-COMMANDS = ("gallery", "run_page")  # of gen.gallery: what scripts are made of, not what a notebook calls
+COMMANDS = ("gallery",)  # of gen.gallery: what scripts are made of, not what a notebook calls
 
 
 def page() -> str:

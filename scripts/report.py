@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.out is None and len(options.runs) > 1:
         parser.error("several runs make one page: say where, with --out comparison.html")
 
-    from gen.gallery.run_page import write_run_page
+    from gen.report.page import write_run_page
 
     out = options.out or options.runs[0] / "report.html"
     try:

@@ -127,10 +127,12 @@ def test_the_weights_are_a_function_of_the_seed(tmp_path):
     assert first["one"] == first["again"] != first["two"]
 
 
-def test_a_folder_of_another_config_is_refused_before_training(tmp_path):
-    run("exp=taken", "trainer.max_train_steps=1")
+def test_a_folder_of_another_config_is_refused_before_training(tiny_run, monkeypatch):
+    monkeypatch.chdir(tiny_run.parents[1])
+    before = {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")}
     with pytest.raises(ValueError, match=r"dataset.preset: simple -> hard"):
-        run("exp=taken", "trainer.max_train_steps=1", "dataset.preset=hard")
+        run("dataset.preset=hard")
+    assert {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")} == before
 
 
 @pytest.mark.slow

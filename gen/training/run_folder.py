@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
-from gen.run_files import CONFIG, LOCK, METRICS, START, STATUS, HeldError, hold, write_text
+from gen.run_files import BITS, CONFIG, LOCK, METRICS, START, STATUS, HeldError, hold, write_text
 from gen.training.interruption import Interrupted
 
 if TYPE_CHECKING:  # it imports diffusers, and `train.py --help` reads this file
@@ -165,17 +165,31 @@ def _this_start(state: TrainState) -> dict[str, Any]:
     """Return the words that started this process, and where and when: the config alone does not tell which words composed it."""
     import torch
 
+    is_script = hasattr(sys.modules["__main__"], "__file__")  # not a notebook, nor `python -c`: their words start nothing again
+    num_processes = int(os.environ.get("WORLD_SIZE", "1"))
     device = next(state.model.parameters()).device
     on_cpu = f"CPU ({platform.machine()}), {torch.get_num_threads()} threads"
     versions = {"python": platform.python_version()} | {name: version(name) for name in ("torch", "diffusers", "accelerate")}
     return {
-        "words": [os.path.relpath(sys.argv[0] or "-"), *sys.argv[1:]],
-        "num_processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "words": [os.path.relpath(sys.argv[0]), *sys.argv[1:]] if is_script else [],
+        "working_directory": str(Path.cwd()),
+        "environment": _bits_of_environment(),
+        "num_processes": num_processes,
+        "num_machines": num_processes // int(os.environ.get("LOCAL_WORLD_SIZE", num_processes)),
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         "global_step": state.global_step,
         "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else on_cpu,
         "versions": versions,
     }
+
+
+def _bits_of_environment() -> dict[str, str]:
+    """Return the variables that can change bits, without those by which accelerate's launcher speaks to its processes."""
+    launched = "ACCELERATE_DYNAMO_BACKEND" in os.environ
+    launchers = ("ACCELERATE_", "KMP_") if launched else ()
+    kept = {name: value for name, value in sorted(os.environ.items()) if name.startswith(BITS) and not name.startswith(launchers)}
+    on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower()
+    return kept | ({"ACCELERATE_USE_CPU": on_cpu} if launched and on_cpu == "true" else {})
 
 
 def _drop_metrics_after(path: Path, global_step: int) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import gen
 
-COMMANDS = ("gallery.py", "run_page.py")  # what scripts are made of
+COMMANDS = ("gallery.py",)  # what scripts are made of
 
 
 @pytest.fixture(scope="module")
