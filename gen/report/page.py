@@ -104,6 +104,7 @@ def _headline(run: Run, name: str, colour: int) -> dict[str, Any]:
     environment |= versions if isinstance(versions, dict) else {}
     step, last = run.global_step, run.max_train_steps
     checkpoints = f"{len(run.checkpoints)}, the newest of step {run.checkpoints[-1]:,}" if run.checkpoints else "none"
+    first = run.start.get("first_num_processes", run.start.get("num_processes"))
     resumed_from = run.start.get("global_step")
     started = str(run.start.get("started", "")).replace("T", " ")[:40]
     there = {"checkpoints": checkpoints, "pipeline": "written" if (run.folder / "pipeline").is_dir() else "none yet"}
@@ -122,6 +123,7 @@ def _headline(run: Run, name: str, colour: int) -> dict[str, Any]:
         "command": run.command,
         "working_directory": _brief(run.start.get("working_directory", "")),
         "num_machines": run.start.get("num_machines", 1),
+        "other_first": "" if first == run.start.get("num_processes", first) else str(first),
         "environment": {key: _brief(value) for key, value in environment.items() if value is not None},
         "there": there,
         "config": _tree(run.config) if run.config else [],

@@ -118,7 +118,7 @@ class RunRecord:
         self._state = state
         if self._writes:
             write_text(self._folder / CONFIG, json.dumps(config, indent=1))
-            write_text(self._folder / START, json.dumps(_this_start(state), indent=1))
+            write_text(self._folder / START, json.dumps(_this_start(self._folder / START, state), indent=1))
             _drop_metrics_after(self._folder / METRICS, state.global_step)
             record_status(self._folder, "running", state.global_step, self._max_train_steps)
 
@@ -161,8 +161,13 @@ def record_end(folder: Path, status: Literal["trained", "finished"], max_train_s
         record_status(folder, status, max_train_steps, max_train_steps)
 
 
-def _this_start(state: TrainState) -> dict[str, Any]:
-    """Return the words that started this process, and where and when: the config alone does not tell which words composed it."""
+def _this_start(path: Path, state: TrainState) -> dict[str, Any]:
+    """Return the words that started this process, and where and when: the config alone does not tell which words composed it.
+
+    Args:
+        path: where the start before this one may be told.
+        state: says from which step it goes on.
+    """
     import torch
 
     is_script = hasattr(sys.modules["__main__"], "__file__")  # not a notebook, nor `python -c`: their words start nothing again
@@ -175,12 +180,21 @@ def _this_start(state: TrainState) -> dict[str, Any]:
         "working_directory": str(Path.cwd()),
         "environment": _bits_of_environment(),
         "num_processes": num_processes,
+        "first_num_processes": num_processes if state.global_step == 0 else _first_num_processes(path, num_processes),
         "num_machines": num_processes // int(os.environ.get("LOCAL_WORLD_SIZE", num_processes)),
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         "global_step": state.global_step,
         "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else on_cpu,
         "versions": versions,
     }
+
+
+def _first_num_processes(path: Path, default: int) -> int:
+    """Return how many processes began the run: they fixed the samples of a step, whatever number goes on with it."""
+    try:
+        return int(json.loads(path.read_text())["first_num_processes"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return default
 
 
 def _bits_of_environment() -> dict[str, str]:

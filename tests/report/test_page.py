@@ -274,6 +274,8 @@ def test_the_command_starts_as_many_processes_in_the_same_folder_and_environment
     launch = "python -m accelerate.commands.launch --multi_gpu --num_processes 16 --num_machines 2"
     assert read_run(folder).command == f"{launch} --machine_rank RANK --main_process_ip ADDRESS --main_process_port PORT train.py"
     assert "on each of 2 machines" in Elements(run_page([folder])).words
+    write_json(folder / "start.json", {"words": ["train.py"], "num_processes": 1, "first_num_processes": 4})
+    assert "begun with --num_processes 4" in Elements(run_page([folder])).words
     write_json(folder / "start.json", {"words": []})  # a notebook
     assert "Not recorded: no script started it" in Elements(run_page([folder])).words
 

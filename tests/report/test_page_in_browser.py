@@ -100,6 +100,17 @@ def test_the_slider_walks_through_the_steps(run, browser):
         assert large.get_attribute("src") == newest
 
 
+def test_the_slider_stays_in_sight_along_a_tall_sheet(run, browser):
+    with opened(browser, run / "report.html", width=390) as page:
+        page.set_viewport_size({"width": 390, "height": 150})
+        preview = page.locator(".preview").first
+        large = preview.locator(".large")
+        assert large.evaluate("box => box.scrollHeight <= box.clientHeight")  # no second scrolling within the page's
+        assert large.bounding_box()["height"] > 200
+        preview.locator("summary").scroll_into_view_if_needed()
+        assert large.bounding_box()["y"] < 0 <= preview.locator("input").bounding_box()["y"] < 100
+
+
 def test_the_config_can_be_searched(run, browser):
     max_train_steps = json.loads((run / "config.json").read_text())["trainer"]["max_train_steps"]
     with opened(browser, run / "report.html") as page:

@@ -104,6 +104,20 @@ def test_what_a_launcher_says_to_its_processes_is_no_part_of_the_command(tmp_pat
     assert start["words"] == []
 
 
+def test_a_start_keeps_with_how_many_processes_the_run_began(tmp_path):
+    options = {"lr_scheduler": "constant"}
+    train(tmp_path, max_train_steps=2, **options)
+    start = json.loads((tmp_path / "start.json").read_text())
+    assert start["first_num_processes"] == start["num_processes"] == 1
+    (tmp_path / "start.json").write_text(json.dumps(start | {"first_num_processes": 4, "num_processes": 4}))
+    train(tmp_path, max_train_steps=3, **options)
+    start = json.loads((tmp_path / "start.json").read_text())
+    assert (start["first_num_processes"], start["num_processes"], start["global_step"]) == (4, 1, 2)
+    (tmp_path / "start.json").write_text("damaged")
+    train(tmp_path, max_train_steps=4, **options)
+    assert json.loads((tmp_path / "start.json").read_text())["first_num_processes"] == 1
+
+
 def test_a_decaying_learning_rate_resumes_exactly(tmp_path):
     options = {"max_train_steps": 6, "lr_scheduler": "cosine", "checkpointing_steps": 4}
     train(tmp_path / "whole", **options)
