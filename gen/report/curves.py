@@ -61,6 +61,11 @@ def smoothed(values: np.ndarray) -> np.ndarray:
     return (sums[last] - sums[first]) / (last - first)
 
 
+def scatters(values: np.ndarray) -> bool:
+    """Tell whether a curve is long and goes up and down: a running mean would only bend a learning rate's warm-up."""
+    return len(values) >= MIN_SMOOTHED and float(np.abs(np.diff(values)).sum()) > 3 * float(np.ptp(values))
+
+
 def wants_log(curves: Sequence[Curve]) -> bool:
     """Tell whether half of some curve would lie in the lowest tenth of a linear axis; values that are not positive have no logarithm."""
     low, high = min(float(values.min()) for _, values in curves), max(float(values.max()) for _, values in curves)
@@ -68,7 +73,7 @@ def wants_log(curves: Sequence[Curve]) -> bool:
 
 
 def line_chart(curves: dict[int, Curve], last_step: float, label: str) -> str:
-    """Draw curves over the steps, each pale, with its running mean over it.
+    """Draw curves over the steps; one that scatters is pale, with its running mean over it.
 
     Args:
         curves: number of the colour -> steps and finite values, at least one point each.
@@ -77,12 +82,12 @@ def line_chart(curves: dict[int, Curve], last_step: float, label: str) -> str:
     """
     with _axes(last_step, label) as axes:
         for colour, (steps, values) in curves.items():
-            long = len(values) >= MIN_SMOOTHED
+            pale = scatters(values)
             shown = thinned(steps, values)
-            axes.plot(*shown, color=_series(colour), alpha=0.35 if long else 1.0, linewidth=0.8 if long else 1.4)
+            axes.plot(*shown, color=_series(colour), alpha=0.35 if pale else 1.0, linewidth=0.8 if pale else 1.4)
             if len(values) == 1:
                 axes.plot(*shown, color=_series(colour), marker="o", markersize=4)
-            if long:
+            if pale:
                 axes.plot(*thinned(steps, smoothed(values)), color=_series(colour), linewidth=1.4)
         axes.margins(y=0.06)
         if wants_log(list(curves.values())):
@@ -159,7 +164,8 @@ def _svg(axes: Axes, label: str) -> str:
     drawn = STRIPPED.sub("", file.getvalue()).strip()
     drawn = drawn.replace(MUTED, "var(--muted)").replace(GRID, "var(--grid)")
     drawn = re.sub(r"#03000([0-9a-f])", lambda found: f"var(--s{int(found[1], 16)})", drawn)
-    drawn = re.sub(r'<g id="[^"]*">', "<g>", drawn)
+    drawn = re.sub(r'<g id="[^"]*"/>\s*', "", drawn)
+    drawn = re.sub(r'<g id="[^"]*">', "<g>", drawn)  # these repeat themselves from chart to chart
     _, view, rest = re.split(r'^<svg [^>]*?(viewBox="[^"]*")[^>]*>', drawn, maxsplit=1)
     return f'<svg {view} role="img" aria-label="{escape(label)}">{rest}'
 

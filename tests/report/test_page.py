@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import train
-from gen.report.curves import BUCKETS, line_chart, share_chart, smoothed, thinned, wants_log
+from gen.report.curves import BUCKETS, line_chart, scatters, share_chart, smoothed, thinned, wants_log
 from gen.report.page import run_page
 from gen.report.pictures import MAX_LARGE_PIXELS, MAX_STEPS
 from gen.report.reader import in_words, read_metrics, read_run
@@ -74,6 +74,16 @@ def test_the_page_says_what_the_files_say(tmp_path):
     assert picture_of(newest).convert("RGB").getpixel((0, 0)) == pytest.approx((20, 80, 120), abs=3)
 
 
+def test_every_id_of_the_page_is_there_once_and_every_link_leads_to_one(tmp_path):
+    page = Elements(run_page([write_run(tmp_path / "one"), write_run(tmp_path / "two", num_lines=600, exp="two")]))
+    ids = [str(attributes["id"]) for _, attributes in page.found if "id" in attributes]
+    links = {str(attributes[name])[1:] for _, attributes in page.found for name in ("href", "xlink:href") if name in attributes}
+    assert len(set(ids)) == len(ids)
+    assert {link for link in links if not link.startswith("ata:")} <= set(ids)
+    clips = {clip for _, attributes in page.found for clip in re.findall(r"url\(#(.*?)\)", str(attributes.get("clip-path")))}
+    assert clips and clips <= set(ids)
+
+
 def test_nothing_lies_outside_the_page_and_only_its_own_script_may_run(tmp_path):
     page = Elements(run_page([write_run(tmp_path / "toy")]))
     links = [value for _, attributes in page.found for name, value in attributes.items() if name in ("src", "href", "xlink:href", "action")]
@@ -122,6 +132,17 @@ def test_the_running_mean_is_a_mean():
     assert smoothed(line)[20:-20] == pytest.approx(line[20:-20])
     noise = np.random.default_rng(0).standard_normal(3000)
     assert smoothed(noise).std() < 0.2 * noise.std()
+
+
+def test_only_what_scatters_is_smoothed():
+    steps = np.arange(1000.0)
+    warmup = np.minimum(1.0, steps / 10) * np.cos(steps / 640)
+    noise = 0.1 * np.random.default_rng(0).standard_normal(1000)
+    assert not scatters(warmup)
+    assert scatters(warmup + noise)
+    assert not scatters(noise[:59])
+    for values, count in ((warmup, 1), (warmup + noise, 2)):
+        assert line_chart({0: (steps, values)}, 1000.0, "").count("var(--s0)") == count
 
 
 def test_an_axis_is_logarithmic_where_half_of_a_curve_would_lie_at_the_bottom():
