@@ -27,8 +27,11 @@ def main(arguments: list[str] | None = None) -> int:
     out = options.out or options.runs[0] / "report.html"
     try:
         write_run_page(options.runs, out)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         print(f"report: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"report: {error}; say with --out where the page can be written", file=sys.stderr)
         return 2
     print(out)
     return 0

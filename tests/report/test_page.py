@@ -356,6 +356,8 @@ def test_what_is_no_run_is_refused_with_the_remedy(tmp_path, capsys):
         assert report.main([*map(str, runs), "--out", str(tmp_path / "page.html")]) == 2
         assert said in capsys.readouterr().err
     assert not (tmp_path / "page.html").exists()
+    assert report.main([str(one), "--out", str(one / "config.json" / "page.html")]) == 2
+    assert "say with --out where the page can be written" in capsys.readouterr().err
 
 
 def test_the_script_needs_neither_torch_nor_diffusers(tmp_path, repository):
