@@ -60,7 +60,8 @@ def demo_exp() -> dict[str, Any]:
     Command: python train.py +experiment=demo_exp
     """
     shorter = {"max_train_steps": 1000, "eval_every_n_steps": 250, "checkpointing_steps": 250}
-    return merged(SMALL_SCALE, layered_recipe(draft_steps=500), {"exp": "demo_exp", "trainer": shorter})
+    shown = {"panels": ["edits", "position_sweep"], "num_pictures": 4}
+    return merged(SMALL_SCALE, layered_recipe(draft_steps=500), {"exp": "demo_exp", "trainer": shorter, "previews": shown})
 
 
 def scenes64() -> dict[str, Any]:

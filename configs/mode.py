@@ -29,6 +29,7 @@ def tiny() -> dict[str, Any]:
             "decoder": {"block_out_channels": [16, 32], "attention_levels": [False, True], "num_heads": 2},
             "preview_steps": 2,
         },
+        "previews": {"panels": ["edits"]},
     }
 
 

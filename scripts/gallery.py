@@ -2,6 +2,7 @@
 
 python scripts/gallery.py --out gallery                                    the shipped weights, two rendered scenes, every panel
 python scripts/gallery.py --images a.png b.png --panels position_sweep removal_grid --out gallery
+python scripts/gallery.py --images first.png --later last.png --panels interpolation --out gallery
 python scripts/gallery.py --pipeline outputs/photos/pipeline --images photos/*.png --segmenter sam --out gallery
 """
 
@@ -19,10 +20,11 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "docs" / "examples"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Open the pictures, draw, write, and print every panel's figures."""
+    """Open the pictures, draw, write, and print the page with every panel's figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pipeline", type=Path, help="folder of a trained pipeline (default: the one that comes with the package)")
     parser.add_argument("--images", type=Path, nargs="+", default=[EXAMPLES / "table.png", EXAMPLES / "mugs.png"], help="of any size")
+    parser.add_argument("--later", type=Path, help="another frame of the picture, regions numbered alike: `interpolation` goes there")
     parser.add_argument("--panels", nargs="+", choices=PANELS, default=list(PANELS), metavar="PANEL", help=", ".join(PANELS))
     parser.add_argument("--segmenter", choices=list(SEGMENTERS), help="cut pictures that have no NAME.mask.png beside them")
     parser.add_argument("--steps", type=int, default=4, help="of denoising")
@@ -43,15 +45,14 @@ def main(arguments: list[str] | None = None) -> int:
         sampling = Sampling(num_inference_steps=options.steps, guidance_scale=options.guidance_scale, seed=options.seed)
         pipeline = RegionPipeline.from_pretrained(options.pipeline, options.device)
         pictures = gallery.open_pictures(pipeline, options.images, options.segmenter)
-        facts = {"command": f"python scripts/gallery.py {shlex.join(sys.argv[1:] if arguments is None else arguments)}"}
-        done = gallery.write(options.out, gallery.draw(pictures, options.panels, sampling), facts | circumstances(options.device))
+        later = None if options.later is None else gallery.open_pictures(pipeline, [options.later], options.segmenter)[options.later.stem]
+        words = shlex.join(sys.argv[1:] if arguments is None else arguments)
+        facts = {"command": f"python scripts/gallery.py {words}"} | circumstances(options.device)
+        done = gallery.write(options.out, gallery.draw(pictures, options.panels, sampling, later), facts)
     except (ValueError, OSError) as error:
         print(f"gallery: {error}", file=sys.stderr)
         return 2
-    for name, panels in done.items():
-        for panel_name, panel in panels.items():
-            print(f"\n{name}, {gallery.title(panel_name)}\n{gallery.figures_table(panel)}")
-    print(f"\nwrote {options.out / gallery.PAGE}")
+    print(f"{gallery.page(done, facts)}\nwrote {options.out / gallery.PAGE}")
     return 0
 
 

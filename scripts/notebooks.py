@@ -1,9 +1,6 @@
-"""Execute the notebooks: docs/notebooks/NAME.py is their text, NAME.ipynb the same with what it shows.
+"""Execute the notebooks: docs/notebooks/NAME.py is their text, NAME.ipynb the same with what it shows, each time the same.
 
-python scripts/notebooks.py                          # all of them
-python scripts/notebooks.py 4_interpolate --check    # execute one, write nothing
-
-They run in docs/notebooks, where Jupyter opens them, and the same text gives the same file again: no times, no progress bars, no widgets.
+python scripts/notebooks.py [4_interpolate ...] [--check]    # all of them if none is named; --check writes nothing
 """
 
 from __future__ import annotations
@@ -28,15 +25,17 @@ def executed(path: Path) -> NotebookNode:
     """Run a notebook's text in a kernel of its own and return it with its outputs."""
     notebook = jupytext.read(path)
     metadata = dict(notebook.metadata)  # before the run adds the version of Python and the state of widgets
-    client = NotebookClient(notebook, timeout=600, record_timing=False, resources={"metadata": {"path": FOLDER}})
-    client.extra_arguments = ["--log-level=CRITICAL"]  # the kernel warns that it talks to us without encryption
+    client = NotebookClient(notebook, timeout=600, record_timing=False, coalesce_streams=True, resources={"metadata": {"path": FOLDER}})
+    # The kernel warns that it talks to us without encryption; kernels that share one history on the disk wait for each other.
+    client.extra_arguments = ["--log-level=CRITICAL", "--HistoryManager.hist_file=:memory:"]
     client.execute(env={**os.environ, "PYTHONPATH": str(FOLDER.parents[1]), "TQDM_DISABLE": "1"})
     notebook.metadata = metadata
     for number, cell in enumerate(notebook.cells, 1):
         cell.update(id=f"cell-{number}", metadata={})  # jupytext would keep count of blank lines
         for output in list(cell.get("outputs", [])):
-            output.get("data", {}).pop("image/jpeg", None)  # Pillow gives every picture twice
-            if "application/vnd.jupyter.widget-view+json" in output.get("data", {}):  # nothing without the kernel that made it
+            data = output.get("data", {})
+            data.pop("image/jpeg", None)  # Pillow gives every picture twice
+            if "application/vnd.jupyter.widget-view+json" in data:  # nothing without the kernel that made it
                 cell.outputs.remove(output)
     return notebook
 

@@ -2,6 +2,7 @@
 
 python scripts/render.py --scenes 8 16 --out pictures
 python scripts/render.py --preset standard --resolution 128 --seed 7 --scenes 0 1 2 --out pictures
+python scripts/render.py --scenes 16 --frame 8 --names later --out pictures      its objects some steps later
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from gen.scenes import PRESETS, render, sample_scene
+from gen.scenes import PRESETS, clip, render, sample_scene
 from image_utils.convert import to_pil
 from image_utils.io import save_image, save_label_map
 
@@ -25,6 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scenes", type=int, nargs="+", default=[0], metavar="NUMBER", help="which scenes of the seed")
     parser.add_argument("--names", nargs="+", metavar="NAME", help="one a scene (default: scene_NUMBER)")
     parser.add_argument("--resolution", type=int, default=64, help="side in pixels, a multiple of 4")
+    parser.add_argument("--frame", type=int, default=0, help="of a clip that begins with the scene")
+    parser.add_argument("--clip-seed", type=int, default=0, help="which of the possible clips")
     parser.add_argument("--out", type=Path, required=True, help="folder")
     options = parser.parse_args(arguments)
     names = options.names or [f"scene_{number}" for number in options.scenes]
@@ -34,7 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     if there:
         parser.error(f"{there[0]} exists; give other --names or another --out, or delete it")
     try:
-        specs = [sample_scene(options.seed, number, options.preset) for number in options.scenes]
+        scenes = [sample_scene(options.seed, number, options.preset) for number in options.scenes]
+        specs = [clip(scene, options.frame + 1, options.clip_seed)[-1] for scene in scenes]
         rendering = render(specs, options.resolution)
     except ValueError as error:
         parser.error(str(error))

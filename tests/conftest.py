@@ -20,6 +20,17 @@ torch.set_num_threads(1)
 ROOT = Path(__file__).parents[1]
 
 
+# One test of a minute, begun last, leaves all processes but one idle.
+LONGEST = (
+    "test_commands_run_in_the_order_of_the_readme",
+    "test_a_failing_member_leaves_the_others_alone_and_resume_runs_only_what_is_missing",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.name not in LONGEST)
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return ROOT

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra_zen import instantiate
 
@@ -16,6 +17,8 @@ from gen.models.pipeline import RegionPipeline
 from gen.models.tiny import tiny_region_diffusion
 
 STORE = build_store()
+STORE.add_to_hydra_store(overwrite_ok=True)
+ConfigStore.__deepcopy__ = lambda self, memo: self  # Hydra copies it for every composition, which only reads it: half of the time
 TINY = ("+mode=tiny", "dataset.train_batch_size=2")
 # The tiny mode's U-Net is the small decoder; where Stable Diffusion's is chosen, this is what stays of the mode.
 TINY_STABLE_DIFFUSION = (
@@ -35,7 +38,6 @@ def toy_backbone(model_type: str, architecture: str = SMALL_VIT) -> list[str]:
 
 def composed(*overrides: str) -> Any:
     """Compose a configuration as the command line does."""
-    STORE.add_to_hydra_store(overwrite_ok=True)
     GlobalHydra.instance().clear()
     with initialize(config_path=None, version_base="1.3"):
         return compose("config", list(overrides))

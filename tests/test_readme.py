@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 import gen
+from gen.gallery import PANELS
 
 README = Path(__file__).parents[1] / "README.md"
 EXECUTED = re.compile(r"<!-- executed -->\s*```(bash|python)\n(.*?)```", re.DOTALL)
@@ -101,3 +103,18 @@ def test_the_figures_are_the_benchmarks(repository):
     assert {"ours", "shipped", "token-only", "channel concatenation", "copy-paste"} <= {row[0] for row in shown}
     for row in shown[1:]:
         assert [measured[row[0]][column] for column in shown[0]] == row
+
+
+def test_the_galleries_figures_are_those_of_the_gallery(repository):
+    panels = json.loads((repository / "docs" / "gallery" / "gallery.json").read_text())["pictures"]["table"]
+    sweep = panels["position_sweep"]["figures"]
+    text = " ".join(README.read_text(encoding="utf-8").split())
+    assert f"the object's centroid is {sweep['centroid_error_percent']:.1f} % of the picture's side off on average" in text
+    assert f"these pixels have {sweep['psnr_elsewhere_db']:.1f} dB" in text
+    assert sweep["change_elsewhere_composited_grey_levels"] == 0 and len(panels["position_sweep"]["table"]) == 13
+    documented = re.findall(r"^\| `(\w+)` \| [A-Za-z]", text_of_panels(), re.MULTILINE)
+    assert documented == list(PANELS) == list(panels)
+
+
+def text_of_panels() -> str:
+    return README.read_text(encoding="utf-8").split("| panel | shows |")[1].split("\n\n")[0]

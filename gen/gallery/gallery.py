@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from gen.editing.latent_image import LatentImage
+from gen.gallery.interpolation import another_frame
 from gen.gallery.panel import Panel, Sampling
 from gen.gallery.previews import PanelName, draw_panel
 from gen.segmentation.named import SEGMENTERS
@@ -48,12 +49,24 @@ def open_pictures(pipeline: RegionPipeline, paths: Sequence[Path], segmenter: st
     return pictures
 
 
-def draw(pictures: dict[str, LatentImage], panels: Sequence[PanelName], sampling: Sampling) -> Iterator[tuple[str, PanelName, Panel]]:
-    """Draw every panel of every picture, with a progress bar; yields (picture's name, panel's name, panel) as each is done."""
+def draw(
+    pictures: dict[str, LatentImage], panels: Sequence[PanelName], sampling: Sampling, later: LatentImage | None = None
+) -> Iterator[tuple[str, PanelName, Panel]]:
+    """Draw every panel of every picture, with a progress bar; yields (picture's name, panel's name, panel) as each is done.
+
+    Args:
+        pictures: by name.
+        panels: of each.
+        sampling: how they are painted.
+        later: another frame of the pictures: the panel `interpolation` goes there instead of to another object's look.
+    """
     wanted = [(name, panel) for name in pictures for panel in panels]
     for name, panel in (bar := tqdm(wanted, unit="panel")):
         bar.set_postfix_str(f"{name}: {panel}")
-        yield name, panel, draw_panel(panel, pictures[name], sampling)
+        if panel == "interpolation" and later is not None:
+            yield name, panel, another_frame(pictures[name], later, sampling)
+        else:
+            yield name, panel, draw_panel(panel, pictures[name], sampling)
 
 
 def files_of(folder: Path, name: str, panel: str) -> tuple[Path, Path]:

@@ -87,6 +87,20 @@ def another_look(picture: LatentImage, sampling: Sampling = Sampling()) -> Panel
     return interpolation(picture, region, picture, farthest, what="look", sampling=sampling)
 
 
+def another_frame(picture: LatentImage, later: LatentImage, sampling: Sampling = Sampling()) -> Panel:  # noqa: B008 (frozen)
+    """Bring the object that moves farthest to where and how it is in another frame, in which it has the same number.
+
+    Raises:
+        NothingToShowError: if no object is in both.
+    """
+    both = [region for region in picture.objects if region in later.objects]
+    if not both:
+        raise NothingToShowError("no object has the same number in both frames; number the regions alike")
+    way = later.latents.pose.centre[0] - picture.latents.pose.centre[0]
+    region = max(both, key=lambda number: float(way[number].norm()))
+    return interpolation(picture, region, later, region, sampling=sampling)
+
+
 def _distances(painted: EditedPixels) -> tuple[list[float], list[float], list[float]]:
     """Return the distance of every picture from the first one and to the last one, and of each from the one before, in %."""
     area = painted.changed.any(0)

@@ -17,7 +17,7 @@ from image_utils.geometry import fitted_size
 from image_utils.grid import image_grid
 
 SHOWN_SIDE = 128  # pixels, of the longer side of one picture on a sheet
-LARGEST = 0.15  # of the picture: a larger object has little room to move
+SMALLEST, LARGEST = 0.004, 0.15  # of the square: less is a speck, more has little room to move
 
 
 class NothingToShowError(ValueError):
@@ -61,12 +61,12 @@ class Sampling:
 
 
 def subject(picture: LatentImage) -> int:
-    """Return the object that shows an edit best: inside the picture before at its border, of moderate size, filling its box, the largest.
+    """Return the object that shows an edit best: neither a speck nor so large that it cannot move, with the most room on all sides.
 
     Example:
         >>> from gen.gallery.panel import subject
         >>> subject(picture)
-        1
+        4
 
     Raises:
         NothingToShowError: if the picture has no object.
@@ -75,9 +75,8 @@ def subject(picture: LatentImage) -> int:
         raise NothingToShowError("the picture has no object to show an edit of; give it regions, by a mask beside it or another segmenter")
     extent = torch.tensor(framed(picture))
     boxes, areas = picture.regions.boxes()[0], picture.regions.areas()[0]
-    inside = (boxes[:, :2] > 0).all(1) & (boxes[:, 2:] < extent).all(1)
-    filled = areas / (boxes[:, 2:] - boxes[:, :2]).prod(1).clamp_min(1e-6)
-    return max(picture.objects, key=lambda k: (bool(inside[k]), bool(areas[k] < LARGEST), float(filled[k] * areas[k])))
+    room = torch.cat([boxes[:, :2], extent - boxes[:, 2:]], 1).amin(1)
+    return max(picture.objects, key=lambda k: (bool(SMALLEST < areas[k] < LARGEST), float(room[k])))
 
 
 def outlined(picture: LatentImage, *regions: int, side: int = SHOWN_SIDE) -> Image.Image:

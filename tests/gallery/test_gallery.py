@@ -72,3 +72,13 @@ def test_figures_are_shown_with_their_units():
     assert title("psnr_elsewhere_db") == "PSNR elsewhere [dB]"
     table = figures_table(Panel(Image.new("RGB", (1, 1)), {"worst_percent": 2.345}, table=[{"dx": 0.1, "error_percent": 12.345}]))
     assert table == "| dx | error [%] |\n| --- | --- |\n| 0.1 | 12.3 |\n\nworst [%] 2.35"
+
+
+def test_an_interpolation_goes_to_a_later_frame(tmp_path, pipeline_folder, repository, capsys):
+    first, later = (repository / "docs" / "examples" / f"{name}.png" for name in ("table", "table_later"))
+    words = ["--pipeline", str(pipeline_folder), "--images", str(first), "--panels", "interpolation", "--steps", "1"]
+    assert gallery.main([*words, "--later", str(later), "--out", str(tmp_path / "frames")]) == 0
+    assert gallery.main([*words, "--out", str(tmp_path / "looks")]) == 0
+    assert len(load_frames(tmp_path / "frames" / "table_interpolation.gif", 100)) == 16
+    frames, looks = ((tmp_path / name / "table_interpolation.png").read_bytes() for name in ("frames", "looks"))
+    assert frames != looks

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from gen.editing.latent_image import LatentImage
 from gen.editing.operations import interpolate
-from gen.gallery.interpolation import another_look, interpolation
+from gen.gallery.interpolation import another_frame, another_look, interpolation
 from gen.gallery.panel import NothingToShowError, Sampling
 from gen.scenes import clip, render, sample_scene
 from image_utils.convert import to_pil, to_tensor
@@ -61,3 +63,13 @@ def test_what_is_no_way_is_refused(wide):
         interpolation(wide, 1, wide, 2, num_frames=1)
     with pytest.raises(ValueError, match="region 3 is not in the other picture; choose one of 1, 2"):
         interpolation(wide, 1, wide, 3)
+
+
+def test_another_frame_moves_the_object_that_goes_farthest(shipped, table, repository):
+    later = LatentImage.open(shipped, repository / "docs" / "examples" / "table_later.png")
+    way = (later.latents.pose.centre - table.latents.pose.centre)[0].norm(dim=-1)
+    assert int(way.argmax()) == 4
+    panel, same = another_frame(table, later), interpolation(table, 4, later, 4)
+    assert panel.figures == same.figures and panel.figures["monotone_share"] == 1
+    with pytest.raises(NothingToShowError, match="same number in both frames"):
+        another_frame(table, replace(later, latents=replace(later.latents, valid=later.latents.valid & False)))
