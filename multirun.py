@@ -33,13 +33,11 @@ from typing import Any, TextIO
 
 import launch_slurm
 from configs.sweep_grammar import Member, SweepError, members_of
-from gen.run_files import LOCK, HeldError, hold, is_held, progress, write_text
+from gen.run_files import BITS, LOCK, HeldError, hold, is_held, progress, write_text
 
 ROOT = Path(__file__).resolve().parent
 PID = "multirun.pid"
 MANIFEST, COMMAND, LOG = "sweep.json", "command.sh", "log.txt"
-# Variables that can change a weight's bits: they belong to a member's command.
-BITS = ("ACCELERATE_", "ATEN_CPU_CAPABILITY", "CUBLAS_", "DNNL_", "KMP_", "MKL_", "NVIDIA_TF32_", "OMP_", "ONEDNN_", "TORCH_ALLOW_TF32_")
 FAILED = {"failed", "killed", *launch_slurm.ENDED} - {"CANCELLED", "COMPLETED"}
 COLUMNS = ("member", "state", "step", "loss", "images/s", "left")
 REFUSED, INTERRUPTED = 2, 75

@@ -15,6 +15,8 @@ from typing import IO, Any
 logger = logging.getLogger(__name__)
 
 CONFIG, START, METRICS, STATUS, LOCK = "config.json", "start.json", "metrics.jsonl", "status.json", "lock"
+# Environment variables that can change a weight's bits: they belong to a command that shall make a run again.
+BITS = ("ACCELERATE_", "ATEN_CPU_CAPABILITY", "CUBLAS_", "DNNL_", "KMP_", "MKL_", "NVIDIA_TF32_", "OMP_", "ONEDNN_", "TORCH_ALLOW_TF32_")
 
 
 class HeldError(OSError):

@@ -22,13 +22,16 @@ def main(arguments: list[str] | None = None) -> int:
     if options.out is None and len(options.runs) > 1:
         parser.error("several runs make one page: say where, with --out comparison.html")
 
-    from gen.gallery.run_page import write_run_page
+    from gen.report.page import write_run_page
 
     out = options.out or options.runs[0] / "report.html"
     try:
         write_run_page(options.runs, out)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         print(f"report: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"report: {error}; say with --out where the page can be written", file=sys.stderr)
         return 2
     print(out)
     return 0

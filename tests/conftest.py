@@ -59,3 +59,26 @@ def stable_diffusion(tmp_path_factory) -> Path:
     from tests.models.toy_stable_diffusion import write_toy_stable_diffusion
 
     return write_toy_stable_diffusion(tmp_path_factory.mktemp("toy") / "stable_diffusion")
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory) -> Path:
+    """Train three steps as the command line does, with a preview of each; return outputs/tiny, to be read only."""
+    import sys
+
+    from accelerate.state import AcceleratorState
+
+    from configs.hydra import runnable
+    from tests.one_step import composed
+    from train import train
+
+    words = ("+experiment=demo_exp", "+mode=tiny", "trainer.eval_every_n_steps=1", "tags=[a tag,another]")
+    workplace = tmp_path_factory.mktemp("workplace")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(workplace)
+        patch.setenv("ACCELERATE_USE_CPU", "true")
+        patch.setattr(sys, "argv", [str(ROOT / "train.py"), *words])
+        patch.setattr(sys.modules["__main__"], "__file__", sys.argv[0], raising=False)  # pytest's workers are no scripts
+        runnable(train)(composed(*words))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return workplace / "outputs" / "tiny"

@@ -39,6 +39,7 @@ ROOMS = {
         *GROUND,
         *(f"gen.{room}" for room in ("losses", "scenes", "segmentation", "data", "models", "editing", "evaluation")),
     ),
+    "gen.report": ("image_utils", "gen.run_files"),  # a page of a run needs no model
     **{
         f"gen.{wing}": (
             *GROUND,

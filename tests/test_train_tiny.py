@@ -127,10 +127,12 @@ def test_the_weights_are_a_function_of_the_seed(tmp_path):
     assert first["one"] == first["again"] != first["two"]
 
 
-def test_a_folder_of_another_config_is_refused_before_training(tmp_path):
-    run("exp=taken", "trainer.max_train_steps=1")
+def test_a_folder_of_another_config_is_refused_before_training(tiny_run, monkeypatch):
+    monkeypatch.chdir(tiny_run.parents[1])
+    before = {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")}
     with pytest.raises(ValueError, match=r"dataset.preset: simple -> hard"):
-        run("exp=taken", "trainer.max_train_steps=1", "dataset.preset=hard")
+        run("dataset.preset=hard")
+    assert {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")} == before
 
 
 @pytest.mark.slow
@@ -139,5 +141,8 @@ def test_two_processes_equal_one_with_accumulation_two(tmp_path, repository):
     run("exp=one", "trainer.gradient_accumulation_steps=2")
     state = [json.loads((tmp_path / "outputs" / exp / "state" / "step_00000003" / "state.json").read_text()) for exp in ("one", "two")]
     assert [(entry["true_step"], entry["position"]) for entry in state] == [(6, 12), (3, 12)]
+    start = json.loads((tmp_path / "outputs" / "two" / "start.json").read_text())
+    assert (start["num_processes"], start["num_machines"]) == (2, 1)
+    assert start["environment"] == {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     for two, one in zip(metrics(tmp_path / "outputs" / "two"), metrics(tmp_path / "outputs" / "one"), strict=True):
         assert two == pytest.approx(one, rel=1e-4)

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
-from gen.run_files import CONFIG, LOCK, METRICS, START, STATUS, HeldError, hold, write_text
+from gen.run_files import BITS, CONFIG, LOCK, METRICS, START, STATUS, HeldError, hold, write_text
 from gen.training.interruption import Interrupted
 
 if TYPE_CHECKING:  # it imports diffusers, and `train.py --help` reads this file
@@ -118,7 +118,7 @@ class RunRecord:
         self._state = state
         if self._writes:
             write_text(self._folder / CONFIG, json.dumps(config, indent=1))
-            write_text(self._folder / START, json.dumps(_this_start(state), indent=1))
+            write_text(self._folder / START, json.dumps(_this_start(self._folder / START, state), indent=1))
             _drop_metrics_after(self._folder / METRICS, state.global_step)
             record_status(self._folder, "running", state.global_step, self._max_train_steps)
 
@@ -161,21 +161,49 @@ def record_end(folder: Path, status: Literal["trained", "finished"], max_train_s
         record_status(folder, status, max_train_steps, max_train_steps)
 
 
-def _this_start(state: TrainState) -> dict[str, Any]:
-    """Return the words that started this process, and where and when: the config alone does not tell which words composed it."""
+def _this_start(path: Path, state: TrainState) -> dict[str, Any]:
+    """Return the words that started this process, and where and when: the config alone does not tell which words composed it.
+
+    Args:
+        path: where the start before this one may be told.
+        state: says from which step it goes on.
+    """
     import torch
 
+    is_script = hasattr(sys.modules["__main__"], "__file__")  # not a notebook, nor `python -c`: their words start nothing again
+    num_processes = int(os.environ.get("WORLD_SIZE", "1"))
     device = next(state.model.parameters()).device
     on_cpu = f"CPU ({platform.machine()}), {torch.get_num_threads()} threads"
     versions = {"python": platform.python_version()} | {name: version(name) for name in ("torch", "diffusers", "accelerate")}
     return {
-        "words": [os.path.relpath(sys.argv[0] or "-"), *sys.argv[1:]],
-        "num_processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "words": [os.path.relpath(sys.argv[0]), *sys.argv[1:]] if is_script else [],
+        "working_directory": str(Path.cwd()),
+        "environment": _bits_of_environment(),
+        "num_processes": num_processes,
+        "first_num_processes": num_processes if state.global_step == 0 else _first_num_processes(path, num_processes),
+        "num_machines": num_processes // int(os.environ.get("LOCAL_WORLD_SIZE", num_processes)),
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         "global_step": state.global_step,
         "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else on_cpu,
         "versions": versions,
     }
+
+
+def _first_num_processes(path: Path, default: int) -> int:
+    """Return how many processes began the run: they fixed the samples of a step, whatever number goes on with it."""
+    try:
+        return int(json.loads(path.read_text())["first_num_processes"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return default
+
+
+def _bits_of_environment() -> dict[str, str]:
+    """Return the variables that can change bits, without those by which accelerate's launcher speaks to its processes."""
+    launched = "ACCELERATE_DYNAMO_BACKEND" in os.environ
+    launchers = ("ACCELERATE_", "KMP_") if launched else ()
+    kept = {name: value for name, value in sorted(os.environ.items()) if name.startswith(BITS) and not name.startswith(launchers)}
+    on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower()
+    return kept | ({"ACCELERATE_USE_CPU": on_cpu} if launched and on_cpu == "true" else {})
 
 
 def _drop_metrics_after(path: Path, global_step: int) -> None:

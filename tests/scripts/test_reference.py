@@ -13,7 +13,7 @@ import pytest
 
 import gen
 
-INSIDE = ("curves", "gallery", "previews", "run_page", "run_pictures", "run_reader", "seen")  # modules of gen.gallery for the rest of it
+INSIDE = ("gallery", "previews", "seen")  # modules of gen.gallery for the rest of it
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -32,7 +33,10 @@ def _same(a, b):
     )
 
 
-def test_a_run_writes_its_record(tmp_path):
+def test_a_run_writes_its_record(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "train.py", raising=False)  # so it is where a script trains
+    monkeypatch.setattr(sys, "argv", [str(Path.cwd() / "train.py"), "tags=[a word]"])
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     model = train(
         tmp_path, max_train_steps=5, checkpointing_steps=2, checkpoints_total_limit=2, eval_every_n_steps=4, gradient_accumulation_steps=3
     )
@@ -49,7 +53,9 @@ def test_a_run_writes_its_record(tmp_path):
     assert [path.name for path in sorted((tmp_path / "state").iterdir())] == ["step_00000004", "step_00000005"]
     assert [path.name for path in sorted((tmp_path / "previews").iterdir())] == ["step_00000004_painted.png", "step_00000005_painted.png"]
     start = json.loads((tmp_path / "start.json").read_text())
-    assert (start["words"][1:], start["num_processes"], start["global_step"]) == (sys.argv[1:], 1, 0)
+    assert (start["words"], start["working_directory"]) == (["train.py", "tags=[a word]"], str(Path.cwd()))
+    assert (start["num_processes"], start["num_machines"], start["global_step"]) == (1, 1, 0)
+    assert start["environment"]["OMP_NUM_THREADS"] == "1"
     state = json.loads((tmp_path / "state" / "step_00000005" / "state.json").read_text())
     assert (state["global_step"], state["true_step"], state["position"]) == (5, 15, 60)
     lines = metrics(tmp_path)
@@ -85,6 +91,31 @@ def test_a_resumed_run_equals_an_uninterrupted_one_and_a_finished_one_rests(tmp_
     shutil.rmtree(tmp_path / "parts" / "pipeline")
     train(tmp_path / "parts", max_train_steps=8, **options)
     assert _tree(tmp_path / "parts") == before
+
+
+def test_what_a_launcher_says_to_its_processes_is_no_part_of_the_command(tmp_path, monkeypatch):
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)  # a notebook, whose words start nothing
+    for name, value in {"ACCELERATE_DYNAMO_BACKEND": "no", "ACCELERATE_USE_CPU": "True", "KMP_BLOCKTIME": "1", "MKL_CBWR": "AVX2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    train(tmp_path, max_train_steps=1)
+    start = json.loads((tmp_path / "start.json").read_text())
+    assert start["environment"] == {"MKL_CBWR": "AVX2", "ACCELERATE_USE_CPU": "true"}
+    assert start["words"] == []
+
+
+def test_a_start_keeps_with_how_many_processes_the_run_began(tmp_path):
+    options = {"lr_scheduler": "constant"}
+    train(tmp_path, max_train_steps=2, **options)
+    start = json.loads((tmp_path / "start.json").read_text())
+    assert start["first_num_processes"] == start["num_processes"] == 1
+    (tmp_path / "start.json").write_text(json.dumps(start | {"first_num_processes": 4, "num_processes": 4}))
+    train(tmp_path, max_train_steps=3, **options)
+    start = json.loads((tmp_path / "start.json").read_text())
+    assert (start["first_num_processes"], start["num_processes"], start["global_step"]) == (4, 1, 2)
+    (tmp_path / "start.json").write_text("damaged")
+    train(tmp_path, max_train_steps=4, **options)
+    assert json.loads((tmp_path / "start.json").read_text())["first_num_processes"] == 1
 
 
 def test_a_decaying_learning_rate_resumes_exactly(tmp_path):

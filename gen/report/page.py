@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from gen.gallery.curves import BUCKETS, MIN_SMOOTHED, NUM_COLOURS, SMOOTHED, Curve, line_chart, share_chart, wants_log
-from gen.gallery.run_pictures import MAX_LARGE_PIXELS, MAX_PANELS, Picture, inlined, newest_previews, previews
-from gen.gallery.run_reader import MAX_METRICS, Run, in_words, leaves, read_run
+from gen.report.curves import BUCKETS, MIN_SMOOTHED, NUM_COLOURS, SMOOTHED, Curve, line_chart, share_chart
+from gen.report.pictures import MAX_LARGE_PIXELS, MAX_PANELS, Picture, inlined, newest_previews, previews
+from gen.report.reader import MAX_METRICS, Run, in_words, leaves, read_run
 
 MAX_RUNS = 8
 MAX_VALUE_LETTERS, MAX_ROWS = 2000, 500
-TEMPLATE = Path(__file__).with_name("run_page.html")
+TEMPLATE = Path(__file__).with_name("page.html")
 SECONDS, RATE = "seconds/", "images_per_second"
 OPTIMISATION = ("learning_rate", "grad_norm")
 
@@ -32,14 +32,12 @@ class Chart:
         name: of the metric.
         svg: the drawing.
         last: the last value of each run that has any: (colour, text).
-        note: what is unusual about its axes.
         legend: what its colours mean where they are not the runs': (colour, text).
     """
 
     name: str
     svg: str
     last: list[tuple[int, str]]
-    note: str = ""
     legend: tuple[tuple[int, str], ...] = ()
 
 
@@ -105,7 +103,10 @@ def _headline(run: Run, name: str, colour: int) -> dict[str, Any]:
     environment = {"hardware": run.start.get("hardware"), "processes": run.start.get("num_processes")}
     environment |= versions if isinstance(versions, dict) else {}
     step, last = run.global_step, run.max_train_steps
-    checkpoints = f"{len(run.checkpoints)} ({run.checkpoints[0]} to {run.checkpoints[-1]})" if run.checkpoints else "none"
+    checkpoints = f"{len(run.checkpoints)}, the newest of step {run.checkpoints[-1]:,}" if run.checkpoints else "none"
+    first = run.start.get("first_num_processes", run.start.get("num_processes"))
+    resumed_from = run.start.get("global_step")
+    started = str(run.start.get("started", "")).replace("T", " ")[:40]
     there = {"checkpoints": checkpoints, "pipeline": "written" if (run.folder / "pipeline").is_dir() else "none yet"}
     there |= {kind: f"{count} files" for kind in ("profile", "nonfinite") if (count := _count(run.folder / kind))}
     return {
@@ -117,14 +118,24 @@ def _headline(run: Run, name: str, colour: int) -> dict[str, Any]:
         "step": f"{step:,}",
         "of": f"{last:,}" if last else "?",
         "share": min(1.0, step / last) if last > 0 else 0.0,
-        "started": str(run.start.get("started", "")).replace("T", " ")[:40],
+        "started": f"{started}, from step {resumed_from:,}" if isinstance(resumed_from, int) and resumed_from > 0 else started,
         "updated": str(run.status.get("updated", "")).replace("T", " ")[:40],
         "command": run.command,
+        "working_directory": _brief(run.start.get("working_directory", "")),
+        "num_machines": run.start.get("num_machines", 1),
+        "other_first": "" if first == run.start.get("num_processes", first) else str(first),
         "environment": {key: _brief(value) for key, value in environment.items() if value is not None},
         "there": there,
         "config": _tree(run.config) if run.config else [],
-        "facts": [fact[:MAX_VALUE_LETTERS] for fact in run.facts],
+        "facts": [fact[:MAX_VALUE_LETTERS] for fact in [*run.facts, *_told_apart(run)]],
     }
+
+
+def _told_apart(run: Run) -> list[str]:
+    """Say so where the figures are not of the command that the page shows: a run that is finished can be evaluated later."""
+    return (
+        ["by another command than the one above, which asks for no evaluation"] if run.figures and not run.config.get("evaluation") else []
+    )
 
 
 def _groups(runs: Sequence[Run]) -> list[tuple[str, list[Chart]]]:
@@ -152,7 +163,7 @@ def _line_chart(runs: Sequence[Run], name: str) -> Chart | None:
     )
     svg = line_chart(curves, _last_step(runs), f"{name[:200]}: {told}")
     last = [(number, f"{values[-1]:.4g}") for number, (_, values) in curves.items()]
-    return Chart(name[:200], svg, last, "log axis" if wants_log(list(curves.values())) else "")
+    return Chart(name[:200], svg, last)
 
 
 def _last_step(runs: Sequence[Run]) -> float:
@@ -184,7 +195,7 @@ def _shares(run: Run) -> list[Chart]:
     svg = share_chart(
         run.metrics.steps[there], list(parts.values()), _last_step([run]), "Share of the time: " + ", ".join(text for _, text in legend)
     )
-    return [Chart("where the time goes", svg, [], "of all that was measured", legend)]
+    return [Chart("where the time goes", svg, [], legend)]
 
 
 def _percent(share: float) -> str:
@@ -200,8 +211,8 @@ def _evaluation(runs: Sequence[Run], names: Sequence[str], notes: list[str]) -> 
     return [picture for picture in made if picture]
 
 
-def _figures(runs: Sequence[Run]) -> tuple[list[str], list[tuple[str, int, list[str]]]]:
-    """Return the head of the evaluation's table and its rows: first cell, how many rows it is for (0: the one above), other cells.
+def _figures(runs: Sequence[Run]) -> tuple[list[str], list[tuple[str, list[list[str]]]]]:
+    """Return the head of the evaluation's table and its rows by their first cell, the operation, without it.
 
     Of several runs the third column, the value, is shown beside one another.
     """
@@ -209,11 +220,10 @@ def _figures(runs: Sequence[Run]) -> tuple[list[str], list[tuple[str, int, list[
     if len(runs) == 1:
         head, *rows = tables[0] or [[]]
     else:
-        head = next((["operation", "figure"] for table in tables if table), [])
+        head = ["operation", "figure"] if any(tables) else []
         values = [{(row[0], row[1]): row[2] for row in table[1:] if len(row) > 2} for table in tables]
         rows = [[*key, *(found.get(key, "-") for found in values)] for key in dict.fromkeys(key for found in values for key in found)]
-    grouped = [(first, list(group)) for first, group in groupby(rows, key=lambda row: row[0])]
-    return head, [(first, 0 if place else len(group), row[1:]) for first, group in grouped for place, row in enumerate(group)]
+    return head[1:], [(first, [row[1:] for row in group]) for first, group in groupby(rows, key=lambda row: row[0])]
 
 
 def _differences(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:

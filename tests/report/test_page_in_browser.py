@@ -5,21 +5,17 @@ from __future__ import annotations
 import io
 import json
 import os
-import shlex
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from html import unescape
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from omegaconf import OmegaConf
 from PIL import Image
 
-from gen.gallery.run_page import run_page, write_run_page
-from tests.gallery.toy_run import write_json, write_run
+from gen.report.page import write_run_page
+from tests.report.toy_run import write_json, write_run
 
 WORDS = ("+experiment=demo_exp", "+mode=tiny", "trainer.eval_every_n_steps=1", "tags=[a browser,opens it]")
 FLAGS = (
@@ -35,32 +31,13 @@ def unavailable(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="module", params=["written", pytest.param("trained", marks=pytest.mark.slow)])
-def run(request, tmp_path_factory, repository) -> Path:
-    """Write the page of a run of three previews: one that looks like a run, and one that is trained as the command line trains it."""
-    workplace = tmp_path_factory.mktemp("workplace")
-    if request.param == "written":
-        folder = write_run(workplace / "tiny", previews=(1, 2, 3), exp="tiny")
-    else:
-        folder = trained_run(workplace, repository)
+@pytest.fixture(scope="module")
+def run(tiny_run, tmp_path_factory) -> Path:
+    """Write the page of a run that was trained as the command line trains one; return its folder, which holds the page's file too."""
+    folder = tmp_path_factory.mktemp("page") / "tiny"
+    shutil.copytree(tiny_run, folder)
     write_run_page([folder], folder / "report.html")
     return folder
-
-
-def trained_run(workplace: Path, repository: Path) -> Path:
-    from accelerate.state import AcceleratorState
-
-    from configs.hydra import runnable
-    from tests.one_step import composed
-    from train import train
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(workplace)
-        patch.setenv("ACCELERATE_USE_CPU", "true")
-        patch.setattr(sys, "argv", [str(repository / "train.py"), *WORDS])
-        runnable(train)(composed(*WORDS))
-    AcceleratorState._reset_state(reset_partial_state=True)
-    return workplace / "outputs" / "tiny"
 
 
 @pytest.fixture(scope="module")
@@ -89,17 +66,6 @@ def opened(browser: Any, path: Path, width: int = 1280, **context: Any) -> Itera
         page.goto(path.as_uri())
         yield page
     assert heard == [path.as_uri()]
-
-
-@pytest.mark.slow
-def test_the_command_of_the_page_makes_the_same_config(tmp_path, repository):
-    from tests.one_step import composed
-
-    folder = trained_run(tmp_path, repository)
-    shown = unescape(run_page([folder]).partition('<code class="command">')[2].partition("</code>")[0])
-    python, script, *words = shlex.split(shown)
-    assert (python, Path(script).name) == ("python", "train.py")
-    assert OmegaConf.to_container(composed(*words), resolve=True) == json.loads((folder / "config.json").read_text())
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
@@ -132,6 +98,17 @@ def test_the_slider_walks_through_the_steps(run, browser):
         assert said.text_content() == slider.get_attribute("aria-valuetext") == "step 2"
         slider.press("End")
         assert large.get_attribute("src") == newest
+
+
+def test_the_slider_stays_in_sight_along_a_tall_sheet(run, browser):
+    with opened(browser, run / "report.html", width=390) as page:
+        page.set_viewport_size({"width": 390, "height": 150})
+        preview = page.locator(".preview").first
+        large = preview.locator(".large")
+        assert large.evaluate("box => box.scrollHeight <= box.clientHeight")  # no second scrolling within the page's
+        assert large.bounding_box()["height"] > 200
+        preview.locator("summary").scroll_into_view_if_needed()
+        assert large.bounding_box()["y"] < 0 <= preview.locator("input").bounding_box()["y"] < 100
 
 
 def test_the_config_can_be_searched(run, browser):

@@ -19,7 +19,7 @@ MAX_TEXT_BYTES = 4 << 20  # of a small file
 MAX_LINE_BYTES = 1 << 20  # of metrics.jsonl
 MAX_METRICS, MAX_STEP = 64, 10**12
 PREVIEW = re.compile(r"step_(\d{8,12})_(.+)\.png")
-CHECKPOINT = re.compile(r"step_\d{8,12}")
+CHECKPOINT = re.compile(r"step_(\d{8,12})")
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Run:
         start: its start.json, empty where there is none: who started it last, and on what.
         status: its status.json, empty where there is none.
         held: whether a process of this machine trains in it.
-        command: a shell command that makes it again; empty where none is recorded.
+        command: a shell command that makes it again, from the folder in `start`; empty where none is recorded.
         metrics: of metrics.jsonl.
-        previews: panel -> (global step, file), by step.
+        previews: panel -> (global step, file), by step; the panels in the config's order, then any others.
         figures: rows of the table in evaluation/figures.md, its header first; empty where there is none.
         facts: lines that say how these were measured.
-        checkpoints: names of the folders in state/.
+        checkpoints: global steps of the folders in state/, ascending.
         notes: what was found damaged, and skipped.
     """
 
@@ -68,7 +68,7 @@ class Run:
     previews: dict[str, list[tuple[int, Path]]]
     figures: list[list[str]]
     facts: list[str]
-    checkpoints: list[str]
+    checkpoints: list[int]
     notes: list[str]
 
     @property
@@ -112,12 +112,12 @@ def read_run(folder: Path) -> Run:
         start=start,
         status=status,
         held=is_held(folder / LOCK),
-        command=_command(start, folder / "command.sh", notes),
+        command=_command(start),
         metrics=metrics,
-        previews=_previews(folder / "previews"),
+        previews=_previews(folder / "previews", config),
         figures=figures,
         facts=facts,
-        checkpoints=sorted(path.name for path in (folder / "state").glob("step_*") if CHECKPOINT.fullmatch(path.name)),
+        checkpoints=sorted(int(match[1]) for path in (folder / "state").glob("step_*") if (match := CHECKPOINT.fullmatch(path.name))),
         notes=notes,
     )
 
@@ -204,27 +204,40 @@ def _text(path: Path) -> str:
     return content.decode(errors="replace")
 
 
-def _command(start: dict[str, Any], script: Path, notes: list[str]) -> str:
-    """Return the command of start.json, else that of a sweep's command.sh, else nothing."""
-    words, num_processes = start.get("words"), start.get("num_processes", 1)
-    if isinstance(words, list) and words and all(isinstance(word, str) for word in words):
-        launch = [] if num_processes == 1 else ["-m", "accelerate.commands.launch", "--num_processes", str(num_processes)]
-        return shlex.join(["python", *launch, *words])
-    if script.is_file():
-        try:
-            return _text(script).partition("\nexec ")[2].strip()
-        except (ValueError, OSError) as error:
-            notes.append(f"{script}: damaged ({error})")
-    return ""
+def _command(start: dict[str, Any]) -> str:
+    """Return the command that start.json tells, for a machine's rank and the first one's address where there were several; or nothing."""
+    words, environment = start.get("words"), start.get("environment")
+    if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
+        return ""
+    variables = [f"{name}={value}" for name, value in environment.items()] if isinstance(environment, dict) else []
+    num_processes, num_machines = start.get("num_processes", 1), start.get("num_machines", 1)
+    launch = []
+    if num_processes != 1:  # on CPUs, too, accelerate starts several processes only if it is told --multi_gpu
+        launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(num_processes)]
+    if num_machines != 1:
+        launch += [
+            "--num_machines",
+            str(num_machines),
+            "--machine_rank",
+            "RANK",
+            "--main_process_ip",
+            "ADDRESS",
+            "--main_process_port",
+            "PORT",
+        ]
+    return shlex.join([*(["env", *variables] if variables else []), "python", *launch, *words])
 
 
-def _previews(folder: Path) -> dict[str, list[tuple[int, Path]]]:
+def _previews(folder: Path, config: dict[str, Any]) -> dict[str, list[tuple[int, Path]]]:
     found: dict[str, list[tuple[int, Path]]] = {}
     for path in folder.glob("step_*.png"):
         match = PREVIEW.fullmatch(path.name)
         if match:
             found.setdefault(match[2], []).append((int(match[1]), path))
-    return {name: sorted(found[name]) for name in sorted(found)}
+    chosen = config.get("previews")
+    panels = chosen.get("panels") if isinstance(chosen, dict) else None
+    order = [name for name in panels if isinstance(name, str)] if isinstance(panels, list) else []
+    return {name: sorted(found[name]) for name in dict.fromkeys([*order, *sorted(found)]) if name in found}
 
 
 def _figures(path: Path, notes: list[str]) -> tuple[list[list[str]], list[str]]:

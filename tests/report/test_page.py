@@ -6,20 +6,27 @@ import base64
 import io
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
+from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
 
-from gen.gallery.curves import BUCKETS, line_chart, share_chart, smoothed, thinned, wants_log
-from gen.gallery.run_page import run_page
-from gen.gallery.run_pictures import MAX_LARGE_PIXELS, MAX_STEPS
-from gen.gallery.run_reader import in_words, read_metrics, read_run
+import train
+from gen.report.curves import BUCKETS, line_chart, scatters, share_chart, smoothed, thinned, wants_log
+from gen.report.page import run_page
+from gen.report.pictures import MAX_LARGE_PIXELS, MAX_STEPS
+from gen.report.reader import in_words, read_metrics, read_run
 from scripts import report
-from tests.gallery.toy_run import write_json, write_run
+from tests.one_step import composed
+from tests.report.toy_run import write_json, write_run
 
 HOSTILE = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>&amp;\\1 {{ 7*7 }} \ud800"
 
@@ -65,6 +72,16 @@ def test_the_page_says_what_the_files_say(tmp_path):
     )
     newest = next(attributes["src"] for attributes in page.all("img") if attributes["alt"] == "edits at step 20")
     assert picture_of(newest).convert("RGB").getpixel((0, 0)) == pytest.approx((20, 80, 120), abs=3)
+
+
+def test_every_id_of_the_page_is_there_once_and_every_link_leads_to_one(tmp_path):
+    page = Elements(run_page([write_run(tmp_path / "one"), write_run(tmp_path / "two", num_lines=600, exp="two")]))
+    ids = [str(attributes["id"]) for _, attributes in page.found if "id" in attributes]
+    links = {str(attributes[name])[1:] for _, attributes in page.found for name in ("href", "xlink:href") if name in attributes}
+    assert len(set(ids)) == len(ids)
+    assert {link for link in links if not link.startswith("ata:")} <= set(ids)
+    clips = {clip for _, attributes in page.found for clip in re.findall(r"url\(#(.*?)\)", str(attributes.get("clip-path")))}
+    assert clips and clips <= set(ids)
 
 
 def test_nothing_lies_outside_the_page_and_only_its_own_script_may_run(tmp_path):
@@ -117,11 +134,34 @@ def test_the_running_mean_is_a_mean():
     assert smoothed(noise).std() < 0.2 * noise.std()
 
 
-def test_a_wide_range_asks_for_a_logarithmic_axis():
-    steps = np.arange(3.0)
-    assert wants_log([(steps, np.array([1.0, 10.0, 31.0]))])
-    assert not wants_log([(steps, np.array([1.0, 10.0, 29.0]))])
-    assert not wants_log([(steps, np.array([0.0, 10.0, 100.0]))])
+def test_only_what_scatters_is_smoothed():
+    steps = np.arange(1000.0)
+    warmup = np.minimum(1.0, steps / 10) * np.cos(steps / 640)
+    noise = 0.1 * np.random.default_rng(0).standard_normal(1000)
+    assert not scatters(warmup)
+    assert scatters(warmup + noise)
+    assert not scatters(noise[:59])
+    for values, count in ((warmup, 1), (warmup + noise, 2)):
+        assert line_chart({0: (steps, values)}, 1000.0, "").count("var(--s0)") == count
+
+
+def test_an_axis_is_logarithmic_where_half_of_a_curve_would_lie_at_the_bottom():
+    steps = np.arange(1001.0)
+    decay, cosine = np.exp(-steps / 200), 1e-3 * (1 + np.cos(np.pi * steps / 1001)) / 2
+    assert wants_log([(steps, decay)])
+    assert not wants_log([(steps, cosine)])  # it ends near zero, but little of it lies there
+    assert wants_log([(steps, cosine), (steps, cosine / 100)])
+    assert not wants_log([(steps, decay - decay[-1])])
+    assert ">log</text>" in line_chart({0: (steps, decay)}, 1000.0, "decay")
+    assert ">log</text>" not in line_chart({0: (steps, cosine)}, 1000.0, "cosine")
+
+
+def test_ticks_are_short():
+    steps = np.array([0.0, 120_000.0])
+    drawn = line_chart({0: (steps, np.array([0.0, 4e-5]))}, 120_000.0, "")
+    ticks = re.findall(r">([^<>]+)</text>", drawn)
+    assert {"0", "50k", "100k"} <= set(ticks)
+    assert {"2e-5", "4e-5"} <= {tick.replace("\N{MINUS SIGN}", "-") for tick in ticks}
 
 
 def test_charts_keep_text_as_text_and_take_the_pages_colours():
@@ -200,7 +240,7 @@ def test_damage_is_skipped_and_told(tmp_path):
 
 def test_a_long_run_makes_a_small_page(tmp_path):
     folder = write_run(tmp_path / "toy", num_lines=5000, previews=())
-    Image.linear_gradient("L").resize((4800, 800)).save(tmp_path / "large.png", compress_level=1)
+    Image.linear_gradient("L").resize((9600, 1600)).save(tmp_path / "large.png", compress_level=1)
     Image.effect_noise((200, 100), 60).save(tmp_path / "small.png")
     for step in range(1, 1001):
         for name in ("edits", "position_sweep"):
@@ -213,7 +253,7 @@ def test_a_long_run_makes_a_small_page(tmp_path):
     steps = sorted(int(attributes["alt"].split()[-1]) for attributes in shown)
     assert (len(steps), steps[0], steps[-1]) == (MAX_STEPS, 1, 1001)
     assert np.ptp(np.diff(steps)) <= 1
-    assert "11 earlier steps, of 1000" in page.words
+    assert "Earlier steps: 11 of 1000" in page.words
     newest = picture_of(shown[0]["src"])
     assert newest.width * newest.height <= MAX_LARGE_PIXELS * 1.01
     assert newest.width == pytest.approx(6 * newest.height, rel=0.01)
@@ -230,8 +270,7 @@ def test_several_runs_stand_beside_one_another(tmp_path):
     page = Elements(text)
     rows = [" ".join(Elements(row.partition("</tr>")[0]).words.split()) for row in text.split("<tr>")[1:]]
     assert rows[:3] == ["key one two", 'exp "one" "two"', "trainer.learning_rate 0.001 0.01"]
-    assert "move picture, PSNR, mean 29.30 dB 31.50 dB" in rows
-    assert "identity, mean 87.5 % -" in rows
+    assert rows[-6:-2] == ["figure one two", "move", "picture, PSNR, mean 29.30 dB 31.50 dB", "identity, mean 87.5 % -"]
     told = "loss: from 2 at step 10 to 0.5 at step 40; from 2 at step 10 to 0.6667 at step 30"
     assert told in [attributes["aria-label"] for attributes in page.all("svg")]
     assert {"edits of one at step 20", "edits of two at step 20"} <= {attributes["alt"] for attributes in page.all("img")}
@@ -244,13 +283,52 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path):
     assert str(two) in words
 
 
-def test_the_command_says_how_many_processes_there_were_or_comes_from_the_sweep(tmp_path):
+def test_the_command_starts_as_many_processes_in_the_same_folder_and_environment(tmp_path):
     folder = write_run(tmp_path / "toy")
-    write_json(folder / "start.json", {"words": ["train.py", "+mode=tiny"], "num_processes": 2})
-    assert read_run(folder).command == "python -m accelerate.commands.launch --num_processes 2 train.py +mode=tiny"
-    (folder / "start.json").unlink()
-    (folder / "command.sh").write_text("# 0001; run in: here\nexec env OMP_NUM_THREADS=1 python train.py seed=1\n")
-    assert read_run(folder).command == "env OMP_NUM_THREADS=1 python train.py seed=1"
+    words = ["../train.py", "+mode=tiny", "dataset.validation_prompt=it's a $HOME"]
+    write_json(folder / "start.json", {"words": words, "working_directory": "/work/here", "environment": {"OMP_NUM_THREADS": "2"}})
+    command = read_run(folder).command
+    assert command.startswith("env OMP_NUM_THREADS=2 python ../train.py +mode=tiny ")
+    assert shlex.split(command)[3:] == words
+    assert "In /work/here." in Elements(run_page([folder])).words
+    write_json(folder / "start.json", {"words": ["train.py"], "num_processes": 16, "num_machines": 2, "working_directory": "/work"})
+    launch = "python -m accelerate.commands.launch --multi_gpu --num_processes 16 --num_machines 2"
+    assert read_run(folder).command == f"{launch} --machine_rank RANK --main_process_ip ADDRESS --main_process_port PORT train.py"
+    assert "on each of 2 machines" in Elements(run_page([folder])).words
+    write_json(folder / "start.json", {"words": ["train.py"], "num_processes": 1, "first_num_processes": 4})
+    assert "begun with --num_processes 4" in Elements(run_page([folder])).words
+    write_json(folder / "start.json", {"words": []})  # a notebook
+    assert "Not recorded: no script started it" in Elements(run_page([folder])).words
+
+
+def test_the_command_of_a_page_composes_the_runs_config(tiny_run):
+    shown = shlex.split(unescape(run_page([tiny_run]).partition('<code class="command">')[2].partition("</code>")[0]))
+    script = next(place for place, word in enumerate(shown) if word.endswith("train.py"))
+    assert shown[0] == "env" and "ACCELERATE_USE_CPU=true" in shown[:script] and shown[script - 1] == "python"
+    working_directory = Path(json.loads((tiny_run / "start.json").read_text())["working_directory"])
+    assert (working_directory / shown[script]).resolve() == (Path(train.__file__)).resolve()
+    config = OmegaConf.to_container(composed(*shown[script + 1 :]), resolve=True)
+    assert config == json.loads((tiny_run / "config.json").read_text())
+
+
+def test_a_run_that_went_on_says_from_where_and_figures_of_another_command_say_so(tmp_path):
+    folder = write_run(tmp_path / "toy", evaluation={"num_scenes": 8})
+    write_json(folder / "start.json", {"words": ["train.py"], "started": "2026-11-22T00:31:32+00:00", "global_step": 1200})
+    for number in (99_999_999, 100_000_000):
+        (folder / "state" / f"step_{number:08d}").mkdir(parents=True)
+    words = Elements(run_page([folder])).words
+    assert "2026-11-22 00:31:32+00:00, from step 1,200" in words
+    assert "2, the newest of step 100,000,000" in words
+    assert "by another command" not in words
+    write_json(folder / "config.json", json.loads((folder / "config.json").read_text()) | {"evaluation": None})
+    assert "by another command than the one above, which asks for no evaluation" in Elements(run_page([folder])).words
+
+
+def test_panels_stand_in_the_configs_order(tmp_path):
+    folder = write_run(tmp_path / "toy")
+    panels = ["position_sweep", "interpolation", 3, "position_sweep"]
+    write_json(folder / "config.json", json.loads((folder / "config.json").read_text()) | {"previews": {"panels": panels}})
+    assert list(read_run(folder).previews) == ["position_sweep", "edits"]
 
 
 def test_the_script_writes_into_the_run_or_where_it_is_told(tmp_path, capsys):
@@ -278,6 +356,8 @@ def test_what_is_no_run_is_refused_with_the_remedy(tmp_path, capsys):
         assert report.main([*map(str, runs), "--out", str(tmp_path / "page.html")]) == 2
         assert said in capsys.readouterr().err
     assert not (tmp_path / "page.html").exists()
+    assert report.main([str(one), "--out", str(one / "config.json" / "page.html")]) == 2
+    assert "say with --out where the page can be written" in capsys.readouterr().err
 
 
 def test_the_script_needs_neither_torch_nor_diffusers(tmp_path, repository):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 BUCKETS = 200  # stretches of a curve of which the lowest and the highest point are kept
 SMOOTHED = 30  # the mean runs over a window of one in so many points
 MIN_SMOOTHED = 2 * SMOOTHED  # points; fewer are shown as they are
-LOG_RATIO = 30.0  # highest to lowest value from which the axis is logarithmic
+LOG_RATIO = 10.0  # highest value to a curve's median from which the axis is logarithmic
 INCHES = (2.9, 1.75)
 # The page knows these colours under other names, so that a chart is light or dark with it.
 MUTED, GRID, NUM_COLOURS = "#010101", "#020202", 10
@@ -61,14 +61,19 @@ def smoothed(values: np.ndarray) -> np.ndarray:
     return (sums[last] - sums[first]) / (last - first)
 
 
+def scatters(values: np.ndarray) -> bool:
+    """Tell whether a curve is long and goes up and down: a running mean would only bend a learning rate's warm-up."""
+    return len(values) >= MIN_SMOOTHED and float(np.abs(np.diff(values)).sum()) > 3 * float(np.ptp(values))
+
+
 def wants_log(curves: Sequence[Curve]) -> bool:
-    """Tell whether the values' range asks for a logarithmic axis."""
+    """Tell whether half of some curve would lie in the lowest tenth of a linear axis; values that are not positive have no logarithm."""
     low, high = min(float(values.min()) for _, values in curves), max(float(values.max()) for _, values in curves)
-    return low > 0 and high / low >= LOG_RATIO
+    return low > 0 and high >= LOG_RATIO * min(float(np.median(values)) for _, values in curves)
 
 
 def line_chart(curves: dict[int, Curve], last_step: float, label: str) -> str:
-    """Draw curves over the steps, each pale, with its running mean over it.
+    """Draw curves over the steps; one that scatters is pale, with its running mean over it.
 
     Args:
         curves: number of the colour -> steps and finite values, at least one point each.
@@ -77,21 +82,22 @@ def line_chart(curves: dict[int, Curve], last_step: float, label: str) -> str:
     """
     with _axes(last_step, label) as axes:
         for colour, (steps, values) in curves.items():
-            long = len(values) >= MIN_SMOOTHED
+            pale = scatters(values)
             shown = thinned(steps, values)
-            axes.plot(*shown, color=_series(colour), alpha=0.35 if long else 1.0, linewidth=0.8 if long else 1.4)
+            axes.plot(*shown, color=_series(colour), alpha=0.35 if pale else 1.0, linewidth=0.8 if pale else 1.4)
             if len(values) == 1:
                 axes.plot(*shown, color=_series(colour), marker="o", markersize=4)
-            if long:
+            if pale:
                 axes.plot(*thinned(steps, smoothed(values)), color=_series(colour), linewidth=1.4)
         axes.margins(y=0.06)
         if wants_log(list(curves.values())):
             from matplotlib.ticker import LogLocator, NullLocator
 
             axes.set_yscale("log")
-            axes.yaxis.set_major_locator(LogLocator(numticks=5))
+            axes.yaxis.set_major_locator(LogLocator(subs=_log_ticks(*axes.get_ylim()), numticks=5))
             axes.yaxis.set_minor_locator(NullLocator())
-            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.yaxis.set_major_formatter(lambda value, _: _number(value))
+            axes.text(-0.2, -0.05, "log", color=MUTED, va="top", transform=axes.transAxes)
         return _svg(axes, label)
 
 
@@ -121,7 +127,7 @@ def _axes(last_step: float, label: str) -> Iterator[Axes]:
     """Yield empty axes in the page's style, which holds until the chart is written; ids in the SVG follow from the label."""
     import matplotlib
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import EngFormatter, MaxNLocator
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # whatever its user's own settings are
@@ -133,10 +139,20 @@ def _axes(last_step: float, label: str) -> Iterator[Axes]:
         axes.grid(axis="y", color=GRID, linewidth=0.6)
         axes.set_axisbelow(True)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]))
-        axes.yaxis.set_major_locator(MaxNLocator(4))
-        axes.xaxis.set_major_formatter(lambda step, _: f"{step / 1000:g}k" if step >= 10_000 else f"{step:g}")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.4g}")
+        axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 20k, 1M
+        axes.yaxis.set_major_formatter(lambda value, _: _number(value))
         yield axes
+
+
+def _number(value: float) -> str:
+    """Return a tick's value in few letters: 0.05, 1e-5 instead of 1e-05."""
+    return re.sub(r"e([+-])0*", lambda found: "e" + found[1].strip("+"), f"{value:.4g}")
+
+
+def _log_ticks(low: float, high: float) -> tuple[int, ...]:
+    """Return which multiples of the powers of ten are ticks of an axis: more of them where it spans few."""
+    return (1,) if high >= 100 * low else (1, 2, 5)
 
 
 def _svg(axes: Axes, label: str) -> str:
@@ -148,7 +164,8 @@ def _svg(axes: Axes, label: str) -> str:
     drawn = STRIPPED.sub("", file.getvalue()).strip()
     drawn = drawn.replace(MUTED, "var(--muted)").replace(GRID, "var(--grid)")
     drawn = re.sub(r"#03000([0-9a-f])", lambda found: f"var(--s{int(found[1], 16)})", drawn)
-    drawn = re.sub(r'<g id="[^"]*">', "<g>", drawn)
+    drawn = re.sub(r'<g id="[^"]*"/>\s*', "", drawn)
+    drawn = re.sub(r'<g id="[^"]*">', "<g>", drawn)  # these repeat themselves from chart to chart
     _, view, rest = re.split(r'^<svg [^>]*?(viewBox="[^"]*")[^>]*>', drawn, maxsplit=1)
     return f'<svg {view} role="img" aria-label="{escape(label)}">{rest}'
 
