@@ -19,6 +19,7 @@ SIDE = 256  # pixels, of the longer side of a picture on the sheet
 MARGIN = 0.25  # of a region's larger side, around it where its tokens are shown one by one
 
 
+@torch.enable_grad()
 def token_saliency(picture: LatentImage, region: int, num_probes: int = 8) -> Float[Tensor, "q r r"]:
     """Return how much the encoder's tokens of a region change with each pixel: the norm of each one's derivative, all channels together.
 
@@ -42,8 +43,7 @@ def token_saliency(picture: LatentImage, region: int, num_probes: int = 8) -> Fl
     pipeline = picture.pipeline
     pixel_values = picture.pixel_values.to(pipeline.device).expand(num_probes, -1, -1, -1).clone().requires_grad_()
     regions = picture.regions.to(pipeline.device)[[0] * num_probes]
-    with torch.enable_grad():
-        tokens = pipeline.region_encoder(pixel_values, regions)[:, region]
+    tokens = pipeline.region_encoder(pixel_values, regions)[:, region]
     generator = torch.Generator().manual_seed(0)
     signs = torch.randint(0, 2, tokens.shape, generator=generator).to(tokens) * 2 - 1
     squares = []
@@ -55,7 +55,7 @@ def token_saliency(picture: LatentImage, region: int, num_probes: int = 8) -> Fl
 
 
 def saliency_maps(picture: LatentImage, region: int | None = None) -> Panel:
-    """Show what all tokens of a region look at together, and each of them alone, all in one scale.
+    """Show what all tokens of a region look at together, and each of them alone, these in one scale.
 
     Args:
         picture: with at least one object.
@@ -84,7 +84,8 @@ def saliency_maps(picture: LatentImage, region: int | None = None) -> Panel:
     ]
     labels = ["the region", f"what its {len(parts)} tokens look at", "each token alone"]
     said = f"{inside:.0f} % in its own mask, which is {area:.0f} % of the picture"
-    sheet = image_grid([pictures], column_labels=labels, captions=[["", said, ""]])
+    title = "how much the tokens change with each pixel, from nothing (dark) to the most that is found (light)"
+    sheet = image_grid([pictures], column_labels=labels, captions=[["", said, ""]], title=title)
     return Panel(sheet, {"saliency_in_own_mask_percent": inside, "area_of_own_mask_percent": area})
 
 
