@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gen.models.pipeline import RegionPipeline
 
 SHOWN_SIDE = 256  # pixels, at least, of the longer side of a picture with numbers
+AT_ONCE = 8  # pictures are painted together: more need more memory, and gain no time
 
 
 @dataclass(frozen=True)
@@ -281,20 +282,27 @@ class LatentImage:
         check_extent(after, (width, height), self.pipeline.resolution)
         count = len(after.valid)
         prompts = [prompt] * count if prompt is not None else [caption_of_present(self.caption, row) for row in after.valid.tolist()]
-        unedited = self.control is not None and all(item is self.latents for item in latents)
-        return paint_edited(
-            self.pipeline,
-            self.pixel_values.expand(count, -1, -1, -1),
-            self.regions[[0] * count],
-            self.latents[[0] * count],
-            after,
-            context=context,
-            control=self.control.expand(count, -1, -1, -1) if unedited and self.control is not None else None,
-            prompt=prompts,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            generator=[torch.Generator().manual_seed(seed) for _ in range(count)],
-        )
+        control = self.control if all(item is self.latents for item in latents) else None
+        painted = []
+        for first in range(0, count, AT_ONCE):
+            some = after[first : first + AT_ONCE]
+            rows = [0] * len(some.valid)
+            painted.append(
+                paint_edited(
+                    self.pipeline,
+                    self.pixel_values[rows],
+                    self.regions[rows],
+                    self.latents[rows],
+                    some,
+                    context=context,
+                    control=None if control is None else control[rows],
+                    prompt=prompts[first : first + AT_ONCE],
+                    num_inference_steps=num_inference_steps,
+                    guidance_scale=guidance_scale,
+                    generator=[torch.Generator().manual_seed(seed) for _ in rows],
+                )
+            )
+        return EditedPixels(torch.cat([part.pixel_values for part in painted]), after, torch.cat([part.changed for part in painted]))
 
     def at_full_size(self, painted: EditedPixels, composite: bool = True) -> list[Image.Image]:
         """Bring what `paint_pixels` painted in the square to the original's size.
