@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from PIL import Image
 from torch import Tensor
 
-from gen.editing.framing import frame_image, frame_regions, paste_changed, unframe_mask
+from gen.editing.framing import frame_image, frame_regions, paste_changed, unframe_mask, unframe_masks
 from gen.editing.operations import regions_present
 from gen.editing.painting import EditedPixels, check_extent, paint_edited
 from gen.editing.preserve import changed_area
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gen.models.pipeline import RegionPipeline
 
 SHOWN_SIDE = 256  # pixels, at least, of the longer side of a picture with numbers
-AT_ONCE = 8  # pictures are painted together: more need more memory, and gain no time
+AT_ONCE = 8  # pictures are painted together; more would need more memory
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class LatentImage:
     def numbered(self) -> Image.Image:
         """Return the picture with every region tinted, outlined and numbered, enlarged if it is small."""
         width, height = self.image.size
-        masks = torch.stack([unframe_mask(mask, self.image.size) for mask in self.regions.masks[0]])
+        masks = unframe_masks(self.regions.masks[0], self.image.size)
         return overlay_regions(self.image, masks, scale=max(1, SHOWN_SIDE // max(width, height)))
 
     def refined(self, num_steps: int = 100, seed: int = 0) -> LatentImage:

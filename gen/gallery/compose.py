@@ -52,6 +52,6 @@ def compose(
     pictures = [*donors, *(shown(each, SIDE) for each in (picture.image, image, difference_map(picture.image, raw)))]
     said = f"PSNR elsewhere {figures['psnr_elsewhere_db']:.1f} dB"
     return Panel(
-        image_grid([pictures], column_labels=labels, captions=[[*[""] * (len(labels) - 1), said]], title=f"difference: {HEAT_SCALE}"),
+        image_grid([pictures], column_labels=labels, captions=[[*[""] * (len(labels) - 1), said]], title=f"difference {HEAT_SCALE}"),
         figures,
     )

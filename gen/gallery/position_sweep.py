@@ -112,7 +112,7 @@ def _cross(
     placed = [*zip(images, captions, strict=True), *legend]
     for (row, column), (image, caption) in zip([*cells, *free[: len(legend)]], placed, strict=True):
         rows[row][column], texts[row][column] = image, caption
-    title = f"{what}: PSNR elsewhere as painted, centroid error in % of the longer side; difference: {HEAT_SCALE}"
+    title = f"{what}: PSNR elsewhere as painted, centroid error in % of the longer side; difference {HEAT_SCALE}"
     return image_grid(rows, captions=texts, title=title)
 
 

@@ -50,7 +50,7 @@ def removal_grid(picture: LatentImage, sampling: Sampling = Sampling()) -> Panel
         "residual_of_all_percent": residual[len(objects)],
     }
     table = [{"region": float(k), "psnr_elsewhere_db": a, "residual_percent": b} for k, a, b in alone]
-    title = f"objects removed, as painted; below, what differs ({HEAT_SCALE}), PSNR elsewhere, and how much of the objects is left"
+    title = f"objects removed, as painted; below, what differs, {HEAT_SCALE}, PSNR elsewhere, and how much of the objects is left"
     return Panel(image_grid(rows, captions=texts, title=title), figures, table=table)
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
-from gen.editing.framing import unframe_mask
+from gen.editing.framing import unframe_mask, unframe_masks
 from gen.editing.latent_image import LatentImage
 from gen.gallery.panel import shown, within_picture
 from gen.regions import Regions
@@ -26,8 +26,7 @@ def as_pictures(picture: LatentImage, pixel_values: Float[Tensor, "b 3 r r"]) ->
 def numbered(picture: LatentImage, regions: Regions | None = None) -> Image.Image:
     """Return the picture as it stands on a sheet with some or all of its regions tinted, outlined and numbered."""
     image = shown(picture.image)
-    masks = (regions or picture.regions).masks[0]
-    return overlay_regions(image, torch.stack([unframe_mask(mask, image.size) for mask in masks]))
+    return overlay_regions(image, unframe_masks((regions or picture.regions).masks[0], image.size))
 
 
 def without(picture: LatentImage, gone: Bool[Tensor, "r r"]) -> Image.Image:

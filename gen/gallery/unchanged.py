@@ -17,7 +17,7 @@ from image_utils.convert import to_tensor
 from image_utils.draw import overlay_heat
 
 FULL_HEAT = 0.25  # difference, of the range from black to white, that is shown hottest
-HEAT_SCALE = "dark: none, light: a quarter of the range from black to white, or more"  # as sheets say it
+HEAT_SCALE = f"from none (dark) to {255 * FULL_HEAT:.0f} grey levels of 255 (light)"  # as sheets say it
 
 
 def psnr_elsewhere(picture: LatentImage, painted: EditedPixels) -> Float[Tensor, " b"]:

@@ -14,7 +14,7 @@ from gen.data.augment import Augmentation, ViewTransform
 from gen.data.batch import RegionBatch, View
 from gen.data.item import Item
 from gen.data.region_data import RegionData
-from gen.editing.framing import unframe_mask
+from gen.editing.framing import unframe_masks
 from gen.editing.latent_image import LatentImage
 from gen.evaluation.image_metrics import psnr
 from gen.gallery.panel import Panel, Sampling, framed, shown
@@ -74,7 +74,7 @@ def augmented_views(
     known = [value for value in found if not math.isnan(value)]
     said = ["nothing of the picture" if math.isnan(value) else f"{value:.1f} dB" for value in found]
     texts = [[_told(sources[i]), _told(targets[i]), said[i], ""] for i in range(num_draws)]
-    title = f"the source view's tokens at the target's poses: PSNR to the target view; difference: {HEAT_SCALE}"
+    title = f"the source view's tokens at the target's poses: PSNR to the target view; difference {HEAT_SCALE}"
     sheet = image_grid(rows, None, ["source view", "target view", "painted", "difference"], captions=texts, title=title)
     figures = {"psnr_of_target_view_db": sum(known) / len(known)} if known else {}
     return Panel(sheet, figures, table=[{"psnr_of_target_view_db": value} for value in found])
@@ -114,7 +114,7 @@ def _inside(picture: LatentImage, view: View) -> Bool[Tensor, "b r r"]:
 
 def _outlined(view: View, index: int) -> Image.Image:
     image = shown(to_pil(view.pixel_values[index]))
-    return outline_regions(image, torch.stack([unframe_mask(mask, image.size) for mask in view.regions.masks[index]]))
+    return outline_regions(image, unframe_masks(view.regions.masks[index], image.size))
 
 
 def _told(transform: ViewTransform) -> str:
