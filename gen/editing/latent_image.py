@@ -28,7 +28,7 @@ from image_utils.io import load_image, load_label_map
 if TYPE_CHECKING:
     from gen.models.pipeline import RegionPipeline
 
-SHOWN_SIDE = 256  # pixels, at least, of the longer side of a picture with numbers
+SHOWN_SIDES = (256, 1024)  # pixels, least and most, of the longer side of a picture with numbers
 AT_ONCE = 8  # pictures are painted together; more would need more memory
 
 
@@ -162,10 +162,10 @@ class LatentImage:
         return frame_image(self.image, self.pipeline.resolution)
 
     def numbered(self) -> Image.Image:
-        """Return the picture with every region tinted, outlined and numbered, enlarged if it is small."""
-        width, height = self.image.size
-        masks = unframe_masks(self.regions.masks[0], self.image.size)
-        return overlay_regions(self.image, masks, scale=max(1, SHOWN_SIDE // max(width, height)))
+        """Return the picture with every region tinted, outlined and numbered, enlarged if it is small, shrunk if it is large."""
+        (least, most), longer = SHOWN_SIDES, max(self.image.size)
+        image = self.image if longer <= most else self.image.resize(fitted_size(*self.image.size, most), Image.Resampling.LANCZOS)
+        return overlay_regions(image, unframe_masks(self.regions.masks[0], image.size), scale=max(1, least // longer))
 
     def refined(self, num_steps: int = 100, seed: int = 0) -> LatentImage:
         """Return the picture with tokens that were optimised to show it in more detail, see `gen.editing.refine`.

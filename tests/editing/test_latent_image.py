@@ -115,6 +115,10 @@ def test_a_notebook_shows_the_numbered_picture(picture, pipeline):
     assert (pixels(Image.open(BytesIO(picture._repr_png_()))) == pixels(picture.numbered())).all()
 
 
+def test_a_photograph_is_shown_no_larger_than_a_page(pipeline, make_picture):
+    assert LatentImage.encode(pipeline, *make_picture(2400, 1800)).numbered().size == (1024, 768)
+
+
 def test_numbers_are_shown_on_a_picture_large_enough_to_read_them(picture):
     shown = picture.numbered()
     assert shown.width >= 200 and shown.width * 45 == shown.height * 70
