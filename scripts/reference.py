@@ -19,7 +19,8 @@ COMMANDS = ("gallery", "run_page")  # of gen.gallery: what scripts are made of, 
 
 def page() -> str:
     """Fill scripts/reference.md.jinja, which says what stands where, from the docstrings."""
-    gen = griffe.load("gen", search_paths=[ROOT], docstring_parser="google")
+    one_text = {"returns_multiple_items": False, "returns_named_value": False}  # else a second line would be a second value
+    gen = griffe.load("gen", search_paths=[ROOT], docstring_parser="google", docstring_options=one_text)
     homes = [gen["editing.refine"], *(gen["gallery"][name] for name in sorted(gen["gallery"].modules) if name not in COMMANDS)]
     members = [member for home in homes for member in home.members.values() if not member.is_alias and member.is_public]
     members += [gen["regions.TensorFields"], gen["regions.concatenate"]]
@@ -41,8 +42,7 @@ def page() -> str:
         return linked("`" + "".join(f"``{piece}``" if piece in anchors else piece for piece in pieces) + "`").replace("``", "")
 
     def signature(member: griffe.Function | griffe.Class, name: str, width: int = 100) -> str:  # longer: a line an argument
-        line = (member.signature(name=name) or name).replace("'", '"')
-        if len(line) <= width:
+        if len(line := (member.signature(name=name) or name).replace("'", '"')) <= width:
             return line
         return re.sub(r"\)( -> .*)?$", r",\n)\1", re.sub(r", (?=\*|\w+: )", ",\n    ", line.replace("(", "(\n    ", 1)))
 

@@ -31,8 +31,8 @@ def mask_dropout(
         sampling: how it is painted; the draws, too, follow from its seed.
 
     Returns:
-        The sheet. Its figures: PSNR on the pixels of kept regions, and how much their tokens change because others were erased, as a share
-        of their length: 0 for an encoder that sees every region alone, where masks do not overlap.
+        The sheet. Figures are the PSNR on the pixels of kept regions, and how much their tokens change because others were erased, as a
+        share of their length: 0 for an encoder that sees every region alone, where masks do not overlap.
 
     Raises:
         ValueError: if the probability or the number of draws is out of range.
