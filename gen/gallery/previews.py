@@ -66,7 +66,7 @@ class Previews:
             try:
                 pictures = self._pictures(pipeline, batch)
                 sheets[name] = stacked([draw_panel(name, picture, sampling) for picture in pictures]).image
-            except (ValueError, RuntimeError):  # CUDA's want of memory is a RuntimeError
+            except Exception:  # whatever it is, it is no reason to end a training
                 logger.exception("previews.panels: %s could not be drawn and is left out", name)
         return sheets
 

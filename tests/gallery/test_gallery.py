@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gen.gallery.gallery import figures_table, title, write
+from gen.gallery.gallery import figures_table, open_pictures, title, write
 from gen.gallery.panel import Panel
 from image_utils.io import save_image, save_label_map
 from image_utils.video import load_frames
@@ -55,7 +55,7 @@ def test_a_gallery_of_a_picture_by_a_pipeline(tmp_path, pipeline_folder, photo, 
     assert gallery.main([*words, "--out", str(out), "--overwrite"]) == 0
 
 
-def test_names_with_spaces_and_masks_among_the_pictures(tmp_path, pipeline_folder, photo):
+def test_names_with_spaces_and_masks_among_the_pictures(tmp_path, pipeline, pipeline_folder, photo):
     """A shell's `*.png` matches the label maps too; they are no pictures. A link in Markdown has no spaces."""
     named = photo.rename(tmp_path / "my photo.png")
     label_map = torch.zeros(40, 60, dtype=torch.int64)
@@ -65,7 +65,7 @@ def test_names_with_spaces_and_masks_among_the_pictures(tmp_path, pipeline_folde
     assert gallery.main([*words, "--images", *map(str, sorted(tmp_path.glob("*.png")))]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"my photo_feature_pca.png", "gallery.md", "gallery.json"}
     assert "](my%20photo_feature_pca.png)" in (tmp_path / "out" / "gallery.md").read_text()
-    assert named.exists()
+    assert [open_pictures(pipeline, [named], chosen)["my photo"].objects for chosen in (None, "classical")] == [[1], [1, 2]]
 
 
 def test_what_could_not_be_measured_is_null(tmp_path):
