@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--images", type=Path, nargs="+", default=[EXAMPLES / "table.png", EXAMPLES / "mugs.png"], help="of any size")
     parser.add_argument("--later", type=Path, help="another frame of the picture, regions numbered alike: `interpolation` goes there")
     parser.add_argument("--panels", nargs="+", choices=PANELS, default=list(PANELS), metavar="PANEL", help=", ".join(PANELS))
-    parser.add_argument("--segmenter", choices=list(SEGMENTERS), help="cut pictures that have no NAME.mask.png beside them")
+    parser.add_argument("--segmenter", choices=list(SEGMENTERS), help="cut all pictures, also those with a NAME.mask.png")
     parser.add_argument("--steps", type=int, default=4, help="of denoising")
     parser.add_argument("--guidance-scale", type=float, default=1.0, help="1 is no guidance")
     parser.add_argument("--seed", type=int, default=0, help="of the noise")

@@ -1,6 +1,6 @@
 """Render scenes into files: NAME.png, its regions as NAME.mask.png, and the scene itself as NAME.json.
 
-python scripts/render.py --scenes 8 16 --out pictures
+python scripts/render.py --scenes 16 10 --names table mugs --out pictures       (the scenes of docs/examples)
 python scripts/render.py --preset standard --resolution 128 --seed 7 --scenes 0 1 2 --out pictures
 python scripts/render.py --scenes 16 --frame 8 --names later --out pictures      its objects some steps later
 """
@@ -33,7 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
     names = options.names or [f"scene_{number}" for number in options.scenes]
     if len(names) != len(options.scenes):
         parser.error(f"--names: {len(names)} names for {len(options.scenes)} scenes; give one a scene")
-    there = [path for name in names for path in (options.out / f"{name}.png", options.out / f"{name}.json") if path.exists()]
+    if len(set(names)) < len(names):
+        parser.error(f"--names: {' '.join(names)}: two scenes of one name would be one file; give each scene its own")
+    files = [options.out / f"{name}.{kind}" for name in names for kind in ("png", "mask.png", "json")]
+    there = [path for path in files if path.exists()]
     if there:
         parser.error(f"{there[0]} exists; give other --names or another --out, or delete it")
     try:

@@ -77,6 +77,11 @@ def unframe_mask(mask: Bool[Tensor, "r r"], size: tuple[int, int]) -> Bool[Tenso
     return torch.from_numpy(np.array(part))
 
 
+def unframe_masks(masks: Bool[Tensor, "n r r"], size: tuple[int, int]) -> Bool[Tensor, "n h w"]:
+    """Return masks of the square at the picture's own (width, height)."""
+    return torch.stack([unframe_mask(mask, size) for mask in masks])
+
+
 def _planes(regions: Regions | Int[Tensor, "h w"], num_regions: int) -> dict[int, Bool[Tensor, "h w"]]:
     if isinstance(regions, Tensor):
         planes = {int(number): regions == number for number in torch.unique(regions)}

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from PIL import Image
 from torch import Tensor
 
-from gen.editing.framing import frame_image, frame_regions, paste_changed, unframe_mask
+from gen.editing.framing import frame_image, frame_regions, paste_changed, unframe_mask, unframe_masks
 from gen.editing.operations import regions_present
 from gen.editing.painting import EditedPixels, check_extent, paint_edited
 from gen.editing.preserve import changed_area
@@ -28,7 +28,8 @@ from image_utils.io import load_image, load_label_map
 if TYPE_CHECKING:
     from gen.models.pipeline import RegionPipeline
 
-SHOWN_SIDE = 256  # pixels, at least, of the longer side of a picture with numbers
+SHOWN_SIDES = (256, 1024)  # pixels, least and most, of the longer side of a picture with numbers
+AT_ONCE = 8  # pictures are painted together; more would need more memory
 
 
 @dataclass(frozen=True)
@@ -161,10 +162,10 @@ class LatentImage:
         return frame_image(self.image, self.pipeline.resolution)
 
     def numbered(self) -> Image.Image:
-        """Return the picture with every region tinted, outlined and numbered, enlarged if it is small."""
-        width, height = self.image.size
-        masks = torch.stack([unframe_mask(mask, self.image.size) for mask in self.regions.masks[0]])
-        return overlay_regions(self.image, masks, scale=max(1, SHOWN_SIDE // max(width, height)))
+        """Return the picture with every region tinted, outlined and numbered, enlarged if it is small, shrunk if it is large."""
+        (least, most), longer = SHOWN_SIDES, max(self.image.size)
+        image = self.image if longer <= most else self.image.resize(fitted_size(*self.image.size, most), Image.Resampling.LANCZOS)
+        return overlay_regions(image, unframe_masks(self.regions.masks[0], image.size), scale=max(1, least // longer))
 
     def refined(self, num_steps: int = 100, seed: int = 0) -> LatentImage:
         """Return the picture with tokens that were optimised to show it in more detail, see `gen.editing.refine`.
@@ -281,20 +282,27 @@ class LatentImage:
         check_extent(after, (width, height), self.pipeline.resolution)
         count = len(after.valid)
         prompts = [prompt] * count if prompt is not None else [caption_of_present(self.caption, row) for row in after.valid.tolist()]
-        unedited = self.control is not None and all(item is self.latents for item in latents)
-        return paint_edited(
-            self.pipeline,
-            self.pixel_values.expand(count, -1, -1, -1),
-            self.regions[[0] * count],
-            self.latents[[0] * count],
-            after,
-            context=context,
-            control=self.control.expand(count, -1, -1, -1) if unedited and self.control is not None else None,
-            prompt=prompts,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            generator=[torch.Generator().manual_seed(seed) for _ in range(count)],
-        )
+        control = self.control if all(item is self.latents for item in latents) else None
+        painted = []
+        for first in range(0, count, AT_ONCE):
+            some = after[first : first + AT_ONCE]
+            rows = [0] * len(some.valid)
+            painted.append(
+                paint_edited(
+                    self.pipeline,
+                    self.pixel_values[rows],
+                    self.regions[rows],
+                    self.latents[rows],
+                    some,
+                    context=context,
+                    control=None if control is None else control[rows],
+                    prompt=prompts[first : first + AT_ONCE],
+                    num_inference_steps=num_inference_steps,
+                    guidance_scale=guidance_scale,
+                    generator=[torch.Generator().manual_seed(seed) for _ in rows],
+                )
+            )
+        return EditedPixels(torch.cat([part.pixel_values for part in painted]), after, torch.cat([part.changed for part in painted]))
 
     def at_full_size(self, painted: EditedPixels, composite: bool = True) -> list[Image.Image]:
         """Bring what `paint_pixels` painted in the square to the original's size.

@@ -31,7 +31,8 @@ def object_pixels(
         colours = true[:, own]
         order = colours.sum(0).argsort()[torch.linspace(0, colours.shape[1] - 1, _SAMPLES).long()]
         to_object = (image[:, None] - colours[:, order, None, None]).square().sum(0).sqrt().amin(0)
-        darkest = float(_brightness(true, floor)[~own].amin()) - _TOLERANCE
+        around = _brightness(true, floor)[~own]  # nothing, if the object is all that there is
+        darkest = (float(around.amin()) if around.numel() else 1.0) - _TOLERANCE
         shade = _brightness(image, floor).clamp(darkest, 1 + _TOLERANCE)
         to_floor = (image - shade * floor).square().sum(0).sqrt()
         as_it_should_be = own & ((image - true).square().sum(0).sqrt() < _NOISE)

@@ -51,11 +51,12 @@ def attention_maps(picture: LatentImage, sampling: Sampling = Sampling()) -> Pan
     than chance.
 
     Returns:
-        The sheet, where all maps have one scale; a row of figures a region, the background first; means over the objects, if there are any.
+        The sheet, where all maps have one scale; a row of figures a region, the background first; means over the objects. What is not
+        there, background or objects, has no map and no figures.
     """
     layers, token_region = _recorded(picture, picture.latents, sampling)
     shares = within_picture(picture, _shares(picture, layers, token_region))
-    regions = [0, *picture.objects]
+    regions = [0, *picture.objects] if picture.latents.valid[0, 0] else picture.objects
     table = []
     for region in regions:
         own = [100 * _in_own_place(picture, region, layer, token_region) for layer in layers]
@@ -65,7 +66,7 @@ def attention_maps(picture: LatentImage, sampling: Sampling = Sampling()) -> Pan
             {"region": float(region), "attention_percent": of_all, "in_place_percent": _mean(own), "chance_percent": _mean(chance)}
         )
     maps = [*shares[regions], (1 - shares.sum(0)).clamp(0, 1)]
-    labels = ["background", *(f"region {region}" for region in picture.objects), "no region"]
+    labels = [*(f"region {region}" if region else "background" for region in regions), "no region"]
     captions = [
         f"in its place {row['in_place_percent']:.0f} %\nby chance {row['chance_percent']:.0f} %\nof all {row['attention_percent']:.0f} %"
         for row in table
@@ -77,7 +78,7 @@ def attention_maps(picture: LatentImage, sampling: Sampling = Sampling()) -> Pan
         title=f"attention to each region, from none (dark) to {HOTTEST} times its mean (light)",
     )
     names = ("in_place_percent", "chance_percent") if picture.objects else ()
-    return Panel(sheet, {f"attention_{name}": _mean([row[name] for row in table[1:]]) for name in names}, table=table)
+    return Panel(sheet, {f"attention_{name}": _mean([row[name] for row in table if row["region"]]) for name in names}, table=table)
 
 
 def _recorded(picture: LatentImage, latents: RegionLatents, sampling: Sampling) -> tuple[list[Float[Tensor, "1 _ l"]], Int[Tensor, " l"]]:
@@ -103,18 +104,19 @@ def _shares(picture: LatentImage, layers: list[Float[Tensor, "1 _ l"]], token_re
 
 
 def _in_own_place(picture: LatentImage, region: int, attention: Float[Tensor, "1 p l"], token_region: Int[Tensor, " l"]) -> float:
-    """Return the share of a region's attention that comes from cells in which its pixels lie; cells beyond the picture do not count."""
+    """Return the share of a region's attention from cells in which its pixels lie; cells wholly beyond the picture do not count."""
     masks = picture.regions.masks
+    cell = masks.shape[-1] // math.isqrt(attention.shape[1])
     counted = torch.arange(masks.shape[1])[None] == region
     beyond = torch.ones_like(masks[:, 0])
     width, height = fitted_size(*picture.image.size, masks.shape[-1])
-    beyond[:, :height, :width] = False
+    beyond[:, : math.ceil(height / cell) * cell, : math.ceil(width / cell) * cell] = False
     return 1 - float(attention_region_loss(attention, token_region, masks, counted, beyond))
 
 
 def _heat(picture: LatentImage, shares: Float[Tensor, "h w"]) -> Image.Image:
     multiples = shares / shares.mean().clamp_min(1e-6)
-    return shown(overlay_heat(picture.image, multiples.clamp(max=HOTTEST), 0.0, HOTTEST))
+    return overlay_heat(shown(picture.image), multiples.clamp(max=HOTTEST), 0.0, HOTTEST)
 
 
 def _mean(values: list[float]) -> float:

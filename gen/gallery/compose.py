@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from gen.editing.latent_image import LatentImage
 from gen.editing.operations import insert
 from gen.gallery.panel import Panel, Sampling, outlined, shown
-from gen.gallery.unchanged import difference_map, largest_difference_outside, psnr_elsewhere
+from gen.gallery.unchanged import HEAT_SCALE, difference_map, largest_difference_outside, psnr_elsewhere
 from gen.regions import RegionLatents
 from image_utils.grid import image_grid
 
@@ -51,4 +51,7 @@ def compose(
     labels = [*(f"region {region} of this" for _, region, _ in others), "into this", "composed", "difference, as painted"]
     pictures = [*donors, *(shown(each, SIDE) for each in (picture.image, image, difference_map(picture.image, raw)))]
     said = f"PSNR elsewhere {figures['psnr_elsewhere_db']:.1f} dB"
-    return Panel(image_grid([pictures], column_labels=labels, captions=[[*[""] * (len(labels) - 1), said]]), figures)
+    return Panel(
+        image_grid([pictures], column_labels=labels, captions=[[*[""] * (len(labels) - 1), said]], title=f"difference {HEAT_SCALE}"),
+        figures,
+    )

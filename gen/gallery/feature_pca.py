@@ -113,8 +113,9 @@ def _backbone(picture: LatentImage) -> Grids | None:
 
 
 def _order(picture: LatentImage) -> list[int]:
-    """Return the regions from the background to the one whose lower edge is lowest, which stands nearest."""
-    return [0, *sorted(picture.objects, key=lambda region: float(picture.regions.boxes()[0, region, 3]))]
+    """Return the regions from the background, if there is any, to the one whose lower edge is lowest, which stands nearest."""
+    background = [0] if picture.latents.valid[0, 0] else []
+    return background + sorted(picture.objects, key=lambda region: float(picture.regions.boxes()[0, region, 3]))
 
 
 def _places(picture: LatentImage, regions: list[int]) -> tuple[Float[Tensor, "m p 2"], Bool[Tensor, "m p"]]:

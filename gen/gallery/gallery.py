@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from tqdm import tqdm
 
@@ -32,20 +33,24 @@ def open_pictures(pipeline: RegionPipeline, paths: Sequence[Path], segmenter: st
 
     Args:
         pipeline: the model.
-        paths: of the pictures.
+        paths: of the pictures; label maps `NAME.mask.png` among them are no pictures, and left out.
         segmenter: one of `SEGMENTERS`, for all of them; None takes the masks beside the pictures, and else cuts by colour.
 
     Raises:
-        ValueError: if two pictures have one name, a file is missing or damaged, or a picture holds no object.
+        ValueError: if there is no picture, two have one name, a file is missing or damaged, or a picture holds no object.
     """
     segment = None if segmenter is None else SEGMENTERS[segmenter](pipeline.num_regions - 1)
     pictures: dict[str, LatentImage] = {}
     for path in paths:
+        if path.name.endswith(".mask.png"):
+            continue
         if path.stem in pictures:
             raise ValueError(f"{path}: another picture is named {path.stem} as well, and their sheets would be one file; rename one")
         pictures[path.stem] = LatentImage.open(pipeline, path, segment)
         if not pictures[path.stem].objects:
             raise ValueError(f"{path}: no object was found; give a label map {path.stem}.mask.png beside it, or another segmenter")
+    if not pictures:
+        raise ValueError(f"{', '.join(map(str, paths))}: these are label maps of pictures, and no picture; give the pictures themselves")
     return pictures
 
 
@@ -106,7 +111,7 @@ def write(folder: Path, drawn: Iterator[tuple[str, PanelName, Panel]], facts: di
             save_video(panel.frames, animation, FPS)
         done.setdefault(name, {})[panel_name] = panel
     values = {
-        name: {key: {"figures": panel.figures, "table": [_known(row) for row in panel.table]} for key, panel in panels.items()}
+        name: {key: {"figures": _known(panel.figures), "table": [_known(row) for row in panel.table]} for key, panel in panels.items()}
         for name, panels in done.items()
     }
     with whole_or_not(folder / FIGURES) as path:
@@ -123,8 +128,8 @@ def page(done: dict[str, dict[str, Panel]], facts: dict[str, str]) -> str:
         lines += ["", f"## {name}"]
         for panel_name, panel in panels.items():
             sheet, animation = files_of(Path(), name, panel_name)
-            lines += ["", f"### {title(panel_name)}", "", f"![{title(panel_name)} of {name}]({sheet})"]
-            lines += [f"![{title(panel_name)} of {name}, animated]({animation})"] if panel.frames else []
+            lines += ["", f"### {title(panel_name)}", "", f"![{title(panel_name)} of {name}]({quote(str(sheet))})"]
+            lines += [f"![{title(panel_name)} of {name}, animated]({quote(str(animation))})"] if panel.frames else []
             lines += ["", figures_table(panel)] if panel.figures or panel.table else []
     return "\n".join(lines) + "\n"
 
@@ -150,9 +155,9 @@ def _table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _known(row: dict[str, float]) -> dict[str, float | None]:
-    """Return a row as JSON has it: what could not be measured is null."""
-    return {name: None if math.isnan(value) else value for name, value in row.items()}
+def _known(figures: dict[str, float]) -> dict[str, float | None]:
+    """Return figures as JSON has them: what could not be measured is null."""
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
 
 def _number(value: float) -> str:

@@ -9,8 +9,8 @@ from dataclasses import replace
 from gen.editing.latent_image import LatentImage
 from gen.evaluation.image_metrics import psnr
 from gen.gallery.edits import moved_across
-from gen.gallery.panel import Panel, Sampling, shown, subject
-from gen.gallery.seen import in_square, numbered
+from gen.gallery.panel import Panel, Sampling, shown, subject, within_picture
+from gen.gallery.seen import numbered
 from gen.gallery.unchanged import psnr_elsewhere
 from image_utils.grid import image_grid
 
@@ -44,8 +44,8 @@ def guidance_sweep(picture: LatentImage, scales: Sequence[float] = SCALES, sampl
     for scale in scales:
         settings = vars(replace(sampling, guidance_scale=scale))
         painted = picture.paint_pixels(picture.latents, context=False, **settings)
-        found = in_square(picture, painted.pixel_values)
-        likeness = float(psnr(found, in_square(picture, picture.pixel_values).to(found)))
+        found = within_picture(picture, painted.pixel_values)
+        likeness = float(psnr(found, within_picture(picture, picture.pixel_values).to(found)))
         table.append({"guidance_scale": scale, "psnr_db": likeness})
         rows[0] += [shown(image) for image in picture.at_full_size(painted, composite=False)]
         texts[0].append(f"{likeness:.1f} dB")

@@ -8,7 +8,7 @@ from torch import Tensor
 from gen.editing.latent_image import LatentImage
 from gen.editing.operations import Mixed, interpolate
 from gen.editing.painting import EditedPixels
-from gen.gallery.panel import NothingToShowError, Panel, Sampling, outlined, shown, subject
+from gen.gallery.panel import NothingToShowError, Panel, Sampling, outlined, shown, subject, within_picture
 from gen.gallery.unchanged import psnr_elsewhere
 from image_utils.grid import image_grid
 
@@ -50,7 +50,7 @@ def interpolation(
     mixed = [interpolate(picture.latents, region, other.latents, other_region, max(weight, UNSEEN), what) for weight in weights]
     painted = picture.paint_pixels(*mixed, **vars(sampling))
     images = picture.at_full_size(painted)
-    from_first, to_last, steps = _distances(painted)
+    from_first, to_last, steps = _distances(picture, painted)
     table = [
         {"weight": weight, "from_first_percent": a, "to_last_percent": b, "step_percent": step}
         for weight, a, b, step in zip(weights, from_first, to_last, [0.0, *steps], strict=True)
@@ -101,10 +101,10 @@ def another_frame(picture: LatentImage, later: LatentImage, sampling: Sampling =
     return interpolation(picture, region, later, region, sampling=sampling)
 
 
-def _distances(painted: EditedPixels) -> tuple[list[float], list[float], list[float]]:
+def _distances(picture: LatentImage, painted: EditedPixels) -> tuple[list[float], list[float], list[float]]:
     """Return the distance of every picture from the first one and to the last one, and of each from the one before, in %."""
-    area = painted.changed.any(0)
-    images = painted.pixel_values
+    area = within_picture(picture, painted.changed.any(0))
+    images = within_picture(picture, painted.pixel_values)
 
     def percent(difference: Float[Tensor, "b 3 h w"]) -> list[float]:
         squares = (difference.square().mean(1) * area).sum((1, 2)) / area.sum().clamp_min(1)

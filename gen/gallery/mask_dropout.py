@@ -7,7 +7,7 @@ from jaxtyping import Bool
 
 from gen.editing.latent_image import LatentImage
 from gen.evaluation.image_metrics import psnr
-from gen.gallery.panel import Panel, Sampling, shown
+from gen.gallery.panel import Panel, Sampling, shown, within_picture
 from gen.gallery.seen import numbered, without
 from gen.models.erasing import drop_regions
 from gen.regions import RegionLatents
@@ -51,7 +51,8 @@ def mask_dropout(
     gone = (masks & (valid & ~kept)[..., None, None]).any(1)
     stays = (masks & kept[..., None, None]).any(1)
     pixels = painted.pixel_values
-    found = psnr(pixels, picture.pixel_values.to(pixels).expand_as(pixels), stays.to(pixels.device)).tolist()
+    compared = pixels, picture.pixel_values.to(pixels).expand_as(pixels), stays.to(pixels.device)
+    found = psnr(*(within_picture(picture, each) for each in compared)).tolist()
     rows = [
         [without(picture, erased) for erased in gone],
         [numbered(picture, picture.regions.keep(row[None])) for row in kept],

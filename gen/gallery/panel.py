@@ -10,7 +10,7 @@ from jaxtyping import Shaped
 from PIL import Image
 from torch import Tensor
 
-from gen.editing.framing import unframe_mask
+from gen.editing.framing import unframe_masks
 from gen.editing.latent_image import LatentImage
 from image_utils.draw import outline_regions
 from image_utils.geometry import fitted_size
@@ -82,7 +82,7 @@ def subject(picture: LatentImage) -> int:
 def outlined(picture: LatentImage, *regions: int, side: int = SHOWN_SIDE) -> Image.Image:
     """Return the picture as `shown`, with the outlines and numbers of some of its regions."""
     image = shown(picture.image, side)
-    masks = torch.stack([unframe_mask(mask, image.size) for mask in picture.regions.masks[0]])
+    masks = unframe_masks(picture.regions.masks[0], image.size)
     masks[[number for number in range(len(masks)) if number not in regions]] = False
     return outline_regions(image, masks)
 

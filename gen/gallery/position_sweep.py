@@ -9,8 +9,10 @@ from PIL import Image
 
 from gen.editing.latent_image import LatentImage
 from gen.editing.operations import move, remove
+from gen.editing.painting import EditedPixels
 from gen.gallery.panel import Panel, Sampling, framed, shown, subject
-from gen.gallery.unchanged import FULL_HEAT, centroid_errors, differences, largest_difference_outside, psnr_elsewhere
+from gen.gallery.seen import as_pictures, numbered
+from gen.gallery.unchanged import FULL_HEAT, HEAT_SCALE, centroid_errors, differences, largest_difference_outside, psnr_elsewhere
 from image_utils.draw import overlay_heat
 from image_utils.grid import image_grid
 
@@ -51,7 +53,7 @@ def position_sweep(picture: LatentImage, region: int | None = None, sampling: Sa
     moved = [move(picture.latents, region, dx, dy) for dx, dy in shifts]
     painted = picture.paint_pixels(*moved, **vars(sampling))
     removed = picture.paint_pixels(remove(picture.latents, region), **vars(sampling))
-    images, raw = picture.at_full_size(painted), picture.at_full_size(painted, composite=False)
+    images = picture.at_full_size(painted)
     elsewhere = psnr_elsewhere(picture, painted).tolist()
     off = (100 * centroid_errors(picture, region, painted, removed, torch.tensor(shifts))).tolist()
     known = [error for error in off if not math.isnan(error)]
@@ -75,7 +77,7 @@ def position_sweep(picture: LatentImage, region: int | None = None, sampling: Sa
     if known:
         figures |= {"centroid_error_percent": sum(known) / len(known), "largest_centroid_error_percent": max(known)}
     captions = [f"{a:.1f} dB, " + ("not found" if math.isnan(b) else f"{b:.1f} %") for a, b in zip(elsewhere, off, strict=True)]
-    sheet = _cross(picture, images, raw, cells, captions)
+    sheet = _cross([shown(image) for image in images], cells, captions, _legend(picture, painted), f"object {region} in 13 places")
     return Panel(sheet, figures, _along([shown(image, 256) for image in images], column, row), table)
 
 
@@ -85,32 +87,33 @@ def _places(picture: LatentImage, region: int, axis: int) -> list[float]:
     centre, size = float(picture.latents.pose.centre[0, region, axis]), float(picture.latents.pose.size[0, region, axis])
     before, after = max(0.0, centre - size / 2), max(0.0, extent - centre - size / 2)
     if before + after < 1e-3:  # it fills the picture from edge to edge, so it leaves it by a half on either side
-        before, after = centre, extent - centre
+        before, after = 0.999 * centre, 0.999 * (extent - centre)  # its centre stays in the picture, however numbers are rounded
     left = min(ARM - 1, round((ARM - 1) * before / (before + after)))
     right = ARM - 1 - left
     return [-before * (left - k) / left for k in range(left)] + [UNSEEN] + [after * (k + 1) / right for k in range(right)]
 
 
+def _legend(picture: LatentImage, painted: EditedPixels) -> list[tuple[Image.Image, str]]:
+    """Return the regions, and what differs from the picture in any of its paintings, with captions."""
+    (source,), raw = as_pictures(picture, picture.pixel_values), as_pictures(picture, painted.pixel_values)
+    largest = torch.stack([differences(source, image) for image in raw]).amax(0)
+    heat = overlay_heat(source, largest.clamp(max=FULL_HEAT), 0.0, FULL_HEAT)
+    return [(numbered(picture), "regions"), (shown(heat), "what differs in any of them, as painted")]
+
+
 def _cross(
-    picture: LatentImage,
-    images: list[Image.Image],
-    raw: list[Image.Image],
-    cells: list[tuple[int, int]],
-    captions: list[str],
+    images: list[Image.Image], cells: list[tuple[int, int]], captions: list[str], legend: list[tuple[Image.Image, str]], what: str
 ) -> Image.Image:
-    blank = Image.new("RGB", shown(picture.image).size, "white")
+    """Lay pictures out as a cross, and the legend into the free cells that are nearest to corners."""
+    blank = Image.new("RGB", images[0].size, "white")
     rows, texts = [[blank] * ARM for _ in range(ARM)], [[""] * ARM for _ in range(ARM)]
-    for (row, column), image, caption in zip(cells, images, captions, strict=True):
-        rows[row][column], texts[row][column] = shown(image), caption
-    free = [(i, j) for i in (0, ARM - 1) for j in (0, ARM - 1) if (i, j) not in cells]
-    largest = torch.stack([differences(picture.image, image) for image in raw]).amax(0)
-    heat = overlay_heat(picture.image, largest.clamp(max=FULL_HEAT), 0.0, FULL_HEAT)
-    legend = [(shown(picture.numbered()), "regions"), (shown(heat), "what differs in any of them, as painted")]
-    for (row, column), (image, caption) in zip(free, legend, strict=False):
+    free = [(i, j) for i in range(ARM) for j in range(ARM) if (i, j) not in cells]
+    free.sort(key=lambda cell: sum(min(place, ARM - 1 - place) for place in cell))
+    placed = [*zip(images, captions, strict=True), *legend]
+    for (row, column), (image, caption) in zip([*cells, *free[: len(legend)]], placed, strict=True):
         rows[row][column], texts[row][column] = image, caption
-    return image_grid(
-        rows, captions=texts, title="one object in 13 places: PSNR elsewhere as painted, centroid error in % of the longer side"
-    )
+    title = f"{what}: PSNR elsewhere as painted, centroid error in % of the longer side; difference {HEAT_SCALE}"
+    return image_grid(rows, captions=texts, title=title)
 
 
 def _along(images: list[Image.Image], column: int, row: int) -> list[Image.Image]:

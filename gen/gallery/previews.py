@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from gen.editing.latent_image import LatentImage
     from gen.gallery.panel import Panel, Sampling
     from gen.models.pipeline import RegionPipeline
+
+logger = logging.getLogger(__name__)
 
 PanelName = Literal[
     "edits",
@@ -34,6 +37,8 @@ PANELS: tuple[PanelName, ...] = get_args(PanelName)
 class Previews:
     """Draw the chosen panels of a validation batch: the same held-out pictures and the same noise at every call.
 
+    What cannot be drawn, for want of memory or because the weights have diverged, is logged and left out: it shall not end a training.
+
     Attributes:
         panels: their names, each once; each becomes one sheet.
         num_pictures: most pictures of the batch that a panel shows, one under another.
@@ -53,19 +58,30 @@ class Previews:
 
     def __call__(self, pipeline: RegionPipeline, batch: RegionBatch, num_inference_steps: int) -> dict[str, Image.Image]:
         """Return the sheets by name."""
-        from gen.editing.latent_image import LatentImage  # panels bring diffusers, and `train.py --help` reads this file
-        from gen.gallery.panel import Sampling, stacked
+        from gen.gallery.panel import Sampling, stacked  # panels bring diffusers, and `train.py --help` reads this file
+
+        sampling = Sampling(num_inference_steps=num_inference_steps)
+        sheets: dict[str, Image.Image] = {}
+        for name in self.panels:
+            try:
+                pictures = self._pictures(pipeline, batch)
+                sheets[name] = stacked([draw_panel(name, picture, sampling) for picture in pictures]).image
+            except Exception:  # whatever it is, it is no reason to end a training
+                logger.exception("previews.panels: %s could not be drawn and is left out", name)
+        return sheets
+
+    def _pictures(self, pipeline: RegionPipeline, batch: RegionBatch) -> list[LatentImage]:
+        from gen.editing.latent_image import LatentImage
         from image_utils.convert import to_pil
 
-        view, sampling = batch.source, Sampling(num_inference_steps=num_inference_steps)
-        pictures = [
+        view = batch.source
+        return [
             LatentImage.encode(
-                pipeline, to_pil(view.pixel_values[i].cpu()), view.regions[i].to("cpu"), batch.captions[i],
+                pipeline, to_pil(view.pixel_values[i]), view.regions[i].to("cpu"), batch.captions[i],
                 None if pipeline.controlnet is None or batch.control is None else batch.control[i : i + 1],
             )
             for i in range(min(len(batch), self.num_pictures))
         ]  # fmt: skip
-        return {name: stacked([draw_panel(name, picture, sampling) for picture in pictures]).image for name in self.panels}
 
 
 def draw_panel(name: PanelName, picture: LatentImage, sampling: Sampling) -> Panel:

@@ -14,7 +14,7 @@ from gen.editing.painting import EditedPixels
 from gen.evaluation.region_metrics import residual_share
 from gen.gallery.panel import Panel, Sampling, shown
 from gen.gallery.seen import as_pictures, numbered
-from gen.gallery.unchanged import difference_map, psnr_elsewhere
+from gen.gallery.unchanged import HEAT_SCALE, difference_map, psnr_elsewhere
 from gen.models.source_context import SourceContext
 from image_utils.grid import image_grid
 
@@ -50,7 +50,7 @@ def removal_grid(picture: LatentImage, sampling: Sampling = Sampling()) -> Panel
         "residual_of_all_percent": residual[len(objects)],
     }
     table = [{"region": float(k), "psnr_elsewhere_db": a, "residual_percent": b} for k, a, b in alone]
-    title = "objects removed, as painted; below, what differs, PSNR elsewhere, and how much of the objects is left"
+    title = f"objects removed, as painted; below, what differs, {HEAT_SCALE}, PSNR elsewhere, and how much of the objects is left"
     return Panel(image_grid(rows, captions=texts, title=title), figures, table=table)
 
 

@@ -7,34 +7,26 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
-from gen.editing.framing import unframe_mask
+from gen.editing.framing import unframe_mask, unframe_masks
 from gen.editing.latent_image import LatentImage
-from gen.gallery.panel import shown
+from gen.gallery.panel import shown, within_picture
 from gen.regions import Regions
 from image_utils.convert import to_pil
 from image_utils.draw import overlay_regions
-from image_utils.geometry import fitted_size
 
 CHECK = 8  # pixels a side of the fields of a checkerboard
 GREYS = (150, 190)  # of its fields
 
 
-def in_square(picture: LatentImage, pixel_values: Float[Tensor, "b 3 r r"]) -> Float[Tensor, "b 3 h w"]:
-    """Cut the picture's own part out of pictures of the pipeline's square; a square picture fills it."""
-    width, height = fitted_size(*picture.image.size, picture.pipeline.resolution)
-    return pixel_values[..., :height, :width]
-
-
 def as_pictures(picture: LatentImage, pixel_values: Float[Tensor, "b 3 r r"]) -> list[Image.Image]:
     """Return pictures of the pipeline's square, at its resolution, without what lies beyond the picture's edge."""
-    return [to_pil(pixels) for pixels in in_square(picture, pixel_values)]
+    return [to_pil(pixels) for pixels in within_picture(picture, pixel_values)]
 
 
 def numbered(picture: LatentImage, regions: Regions | None = None) -> Image.Image:
     """Return the picture as it stands on a sheet with some or all of its regions tinted, outlined and numbered."""
     image = shown(picture.image)
-    masks = (regions or picture.regions).masks[0]
-    return overlay_regions(image, torch.stack([unframe_mask(mask, image.size) for mask in masks]))
+    return overlay_regions(image, unframe_masks((regions or picture.regions).masks[0], image.size))
 
 
 def without(picture: LatentImage, gone: Bool[Tensor, "r r"]) -> Image.Image:

@@ -13,7 +13,7 @@ from torch import Tensor
 from gen.editing.latent_image import LatentImage
 from gen.editing.operations import keep, remove
 from gen.evaluation.image_metrics import psnr
-from gen.gallery.panel import SHOWN_SIDE, Panel, Sampling, shown, subject
+from gen.gallery.panel import SHOWN_SIDE, Panel, Sampling, shown, subject, within_picture
 from gen.gallery.seen import as_pictures, numbered, over_checkerboard, without
 from gen.models.sprite_layout import SpriteLayout
 from gen.models.unet import draft_alone
@@ -36,7 +36,8 @@ def single_tokens(picture: LatentImage, sampling: Sampling = Sampling()) -> Pane
     alone = [keep(before, k, background=False) if k else reduce(remove, objects, before) for k in numbers]
     painted = picture.paint_pixels(before, *alone, context=False, **vars(sampling))
     masks, own = picture.regions.masks[0], painted.pixel_values[1:]
-    found = psnr(own, picture.pixel_values.to(own).expand_as(own), masks[numbers].to(own.device)).tolist()
+    compared = own, picture.pixel_values.to(own).expand_as(own), masks[numbers].to(own.device)
+    found = psnr(*(within_picture(picture, each) for each in compared)).tolist()
     rows = [
         [numbered(picture), *(without(picture, ~masks[k]) for k in numbers)],
         [shown(image) for image in picture.at_full_size(painted, composite=False)],

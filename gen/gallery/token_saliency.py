@@ -16,9 +16,11 @@ from image_utils.geometry import fitted_size
 from image_utils.grid import image_grid
 
 SIDE = 256  # pixels, of the longer side of a picture on the sheet
+CLOSE = 4 * SIDE  # of the picture from which each token's surroundings are cut
 MARGIN = 0.25  # of a region's larger side, around it where its tokens are shown one by one
 
 
+@torch.enable_grad()
 def token_saliency(picture: LatentImage, region: int, num_probes: int = 8) -> Float[Tensor, "q r r"]:
     """Return how much the encoder's tokens of a region change with each pixel: the norm of each one's derivative, all channels together.
 
@@ -42,8 +44,7 @@ def token_saliency(picture: LatentImage, region: int, num_probes: int = 8) -> Fl
     pipeline = picture.pipeline
     pixel_values = picture.pixel_values.to(pipeline.device).expand(num_probes, -1, -1, -1).clone().requires_grad_()
     regions = picture.regions.to(pipeline.device)[[0] * num_probes]
-    with torch.enable_grad():
-        tokens = pipeline.region_encoder(pixel_values, regions)[:, region]
+    tokens = pipeline.region_encoder(pixel_values, regions)[:, region]
     generator = torch.Generator().manual_seed(0)
     signs = torch.randint(0, 2, tokens.shape, generator=generator).to(tokens) * 2 - 1
     squares = []
@@ -55,7 +56,7 @@ def token_saliency(picture: LatentImage, region: int, num_probes: int = 8) -> Fl
 
 
 def saliency_maps(picture: LatentImage, region: int | None = None) -> Panel:
-    """Show what all tokens of a region look at together, and each of them alone, all in one scale.
+    """Show what all tokens of a region look at together, and each of them alone, these in one scale.
 
     Args:
         picture: with at least one object.
@@ -72,30 +73,32 @@ def saliency_maps(picture: LatentImage, region: int | None = None) -> Panel:
     together, own = tokens.square().sum(0).sqrt(), within_picture(picture, picture.regions.masks[0, region])
     inside = 100 * float(together[own].sum() / together.sum().clamp_min(1e-9))
     area = 100 * float(own.float().mean())
-    box = _surroundings(picture, region)
-    parts = [_heat(picture, token, float(tokens.max())).crop(box) for token in tokens]
+    image = shown(picture.image, CLOSE) if max(picture.image.size) > CLOSE else picture.image
+    box = _surroundings(picture, region, image.size)
+    parts = [_heat(image, token, float(tokens.max())).crop(box) for token in tokens]
     columns = math.ceil(math.sqrt(len(parts)))
     size = fitted_size(*parts[0].size, SIDE // columns)
     cells = [part.resize(size, Image.Resampling.BICUBIC) for part in parts]
     pictures = [
         outlined(picture, region, side=SIDE),
-        shown(_heat(picture, together, float(together.max())), SIDE),
+        shown(_heat(image, together, float(together.max())), SIDE),
         image_grid([cells[k : k + columns] for k in range(0, len(cells), columns)]),
     ]
     labels = ["the region", f"what its {len(parts)} tokens look at", "each token alone"]
     said = f"{inside:.0f} % in its own mask, which is {area:.0f} % of the picture"
-    sheet = image_grid([pictures], column_labels=labels, captions=[["", said, ""]])
+    title = "how much the tokens change with each pixel, from nothing (dark) to the most that is found (light)"
+    sheet = image_grid([pictures], column_labels=labels, captions=[["", said, ""]], title=title)
     return Panel(sheet, {"saliency_in_own_mask_percent": inside, "area_of_own_mask_percent": area})
 
 
-def _surroundings(picture: LatentImage, region: int) -> tuple[int, int, int, int]:
-    """Return the box of a region and of what is near it, in pixels of the picture."""
-    left, top, right, bottom = (picture.regions.boxes()[0, region] * max(picture.image.size)).tolist()
+def _surroundings(picture: LatentImage, region: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return the box of a region and of what is near it, in pixels of the picture at that (width, height)."""
+    left, top, right, bottom = (picture.regions.boxes()[0, region] * max(size)).tolist()
     margin = MARGIN * max(right - left, bottom - top)
-    width, height = picture.image.size
+    width, height = size
     box = max(0, left - margin), max(0, top - margin), min(width, right + margin), min(height, bottom + margin)
     return math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
 
 
-def _heat(picture: LatentImage, values: Float[Tensor, "h w"], high: float) -> Image.Image:
-    return overlay_heat(picture.image, values, 0.0, max(high, 1e-9))
+def _heat(image: Image.Image, values: Float[Tensor, "h w"], high: float) -> Image.Image:
+    return overlay_heat(image, values, 0.0, max(high, 1e-9))

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from PIL import Image
+from PIL import Image, ImageChops
 from torch import Tensor
 
 from gen.editing.latent_image import LatentImage
 from gen.editing.painting import EditedPixels
 from gen.editing.preserve import composite
 from gen.evaluation.region_metrics import centroids, object_pixels
+from gen.gallery.panel import within_picture
 from image_utils.convert import to_tensor
 from image_utils.draw import overlay_heat
-from image_utils.geometry import fitted_size
 
 FULL_HEAT = 0.25  # difference, of the range from black to white, that is shown hottest
+HEAT_SCALE = f"from none (dark) to {255 * FULL_HEAT:.0f} grey levels of 255 (light)"  # as sheets say it
 
 
 def psnr_elsewhere(picture: LatentImage, painted: EditedPixels) -> Float[Tensor, " b"]:
@@ -30,10 +32,8 @@ def psnr_elsewhere(picture: LatentImage, painted: EditedPixels) -> Float[Tensor,
         >>> float(psnr_elsewhere(picture, painted)) > 40
         True
     """
-    error = (painted.pixel_values - picture.pixel_values.to(painted.pixel_values)).square().mean(1)
-    width, height = fitted_size(*picture.image.size, picture.pipeline.resolution)
-    outside = ~painted.changed
-    outside[:, height:], outside[:, :, width:] = False, False
+    error = within_picture(picture, (painted.pixel_values - picture.pixel_values.to(painted.pixel_values)).square().mean(1))
+    outside = ~within_picture(picture, painted.changed)
     mean = (error * outside).sum((1, 2)) / outside.sum((1, 2)).clamp_min(1)
     return (10 * torch.log10(4 / mean)).clamp(max=100.0)
 
@@ -90,5 +90,5 @@ def differences(before: Image.Image, after: Image.Image) -> Float[Tensor, "h w"]
 
 def largest_difference_outside(picture: LatentImage, edited: Image.Image, changed: Bool[Tensor, "h w"]) -> float:
     """Return the largest difference, in 8-bit grey levels, among the pixels that an edit cannot change: 0 where compositing holds."""
-    outside = differences(picture.image, edited)[~changed]
-    return float(255 * outside.max()) if outside.numel() else 0.0
+    levels = np.asarray(ImageChops.difference(picture.image, edited))[~changed.numpy()]
+    return float(levels.max(initial=0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import torch
@@ -13,12 +14,12 @@ from gen.data.augment import Augmentation, ViewTransform
 from gen.data.batch import RegionBatch, View
 from gen.data.item import Item
 from gen.data.region_data import RegionData
-from gen.editing.framing import unframe_mask
+from gen.editing.framing import unframe_masks
 from gen.editing.latent_image import LatentImage
 from gen.evaluation.image_metrics import psnr
 from gen.gallery.panel import Panel, Sampling, framed, shown
 from gen.gallery.seen import over_checkerboard
-from gen.gallery.unchanged import difference_map
+from gen.gallery.unchanged import HEAT_SCALE, difference_map
 from gen.models.text_encoder import caption_of_present
 from gen.regions import RegionLatents
 from image_utils.convert import to_pil
@@ -50,7 +51,8 @@ def augmented_views(
         sampling: how it is painted; the draws, too, follow from its seed.
 
     Returns:
-        The sheet, and one row of figures a pair. A region that is cut off in one of the views is not painted.
+        The sheet, and one row of figures a pair. A region that is cut off in one of the views is not painted. Of a long thin picture a
+        view may show nothing: its figure is NaN, and not in the mean.
 
     Raises:
         ValueError: if no pair is to be drawn.
@@ -69,10 +71,13 @@ def augmented_views(
         cells = [shown(result), shown(difference_map(to_pil(batch.target.pixel_values[i]), result))]
         views = [over_checkerboard(image, within[i].float()) for image in (_outlined(batch.target, i), *cells)]
         rows.append([over_checkerboard(_outlined(batch.source, i), within_source[i].float()), *views])
-    texts = [[_told(sources[i]), _told(targets[i]), f"{found[i]:.1f} dB", ""] for i in range(num_draws)]
-    title = "the source view's tokens at the target's poses: PSNR to the target view"
+    known = [value for value in found if not math.isnan(value)]
+    said = ["nothing of the picture" if math.isnan(value) else f"{value:.1f} dB" for value in found]
+    texts = [[_told(sources[i]), _told(targets[i]), said[i], ""] for i in range(num_draws)]
+    title = f"the source view's tokens at the target's poses: PSNR to the target view; difference {HEAT_SCALE}"
     sheet = image_grid(rows, None, ["source view", "target view", "painted", "difference"], captions=texts, title=title)
-    return Panel(sheet, {"psnr_of_target_view_db": sum(found) / num_draws}, table=[{"psnr_of_target_view_db": value} for value in found])
+    figures = {"psnr_of_target_view_db": sum(known) / len(known)} if known else {}
+    return Panel(sheet, figures, table=[{"psnr_of_target_view_db": value} for value in found])
 
 
 def _batch(picture: LatentImage, sources: list[ViewTransform], targets: list[ViewTransform]) -> RegionBatch:
@@ -109,7 +114,7 @@ def _inside(picture: LatentImage, view: View) -> Bool[Tensor, "b r r"]:
 
 def _outlined(view: View, index: int) -> Image.Image:
     image = shown(to_pil(view.pixel_values[index]))
-    return outline_regions(image, torch.stack([unframe_mask(mask, image.size) for mask in view.regions.masks[index]]))
+    return outline_regions(image, unframe_masks(view.regions.masks[index], image.size))
 
 
 def _told(transform: ViewTransform) -> str:

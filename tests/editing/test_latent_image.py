@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from gen import LatentImage, edits
+from gen.editing.latent_image import AT_ONCE
 from gen.models.text_encoder import caption_of_present
 from image_utils.io import save_image, save_label_map
 
@@ -51,6 +52,19 @@ def test_paintings_of_one_seed_differ_only_by_the_edit(picture):
     assert (pixels(first) == pixels(again)).all() and (pixels(first) != pixels(other)).any()
     assert abs(pixels(first) - pixels(alone)).max() <= 1  # a grey level: sums over a batch round otherwise
     assert (pixels(picture.paint(after, num_inference_steps=2, seed=1)) != pixels(alone)).any()
+
+
+def test_many_edits_are_painted_a_few_at_a_time(picture):
+    """Memory is bounded, and each is what it would be alone."""
+    sizes = []
+    hook = picture.pipeline.unet.conv_in.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    edited = [edits.move(picture.latents, 2, 0.01 * k, 0.0) for k in range(AT_ONCE + 2)]
+    painted = picture.paint_pixels(*edited, num_inference_steps=1)
+    hook.remove()
+    assert sizes == [AT_ONCE, 2]
+    alone = picture.paint_pixels(edited[-1], num_inference_steps=1)
+    assert torch.equal(painted.changed[-1:], alone.changed)
+    torch.testing.assert_close(painted.pixel_values[-1:], alone.pixel_values, atol=1e-4, rtol=0)
 
 
 def test_edits_with_and_without_a_turn_are_painted_together(picture):
@@ -99,6 +113,10 @@ def test_a_notebook_shows_the_numbered_picture(picture, pipeline):
     assert repr(picture.latents).startswith("RegionLatents(1 picture, objects 1 2, room for 4, ")
     assert repr(picture.regions) == "Regions(1 picture, objects 1 2, room for 4, 32x32 pixels)"
     assert (pixels(Image.open(BytesIO(picture._repr_png_()))) == pixels(picture.numbered())).all()
+
+
+def test_a_photograph_is_shown_no_larger_than_a_page(pipeline, make_picture):
+    assert LatentImage.encode(pipeline, *make_picture(2400, 1800)).numbered().size == (1024, 768)
 
 
 def test_numbers_are_shown_on_a_picture_large_enough_to_read_them(picture):

@@ -58,3 +58,18 @@ def covered(pipeline) -> LatentImage:
     """Return a picture of three objects and no background."""
     image, label_map = two_squares()
     return LatentImage.encode(pipeline, image, label_map + 1)
+
+
+@pytest.fixture(scope="session")
+def whole(shipped) -> LatentImage:
+    """Return a picture that is one object, of the shipped weights."""
+    image, label_map = two_squares()
+    return LatentImage.encode(shipped, image, torch.ones_like(label_map))
+
+
+@pytest.fixture(scope="session")
+def strip(pipeline) -> LatentImage:
+    """Return a picture much wider than high, with one object; in the square it is one pixel high."""
+    label_map = torch.zeros(8, 300, dtype=torch.int64)
+    label_map[:, 10:40] = 1
+    return LatentImage.encode(pipeline, two_squares(300, 8)[0], label_map)

@@ -74,3 +74,12 @@ def test_guidance_adds_no_maps_and_a_picture_without_objects_has_a_sheet(wide, t
     assert panel.figures == {}
     assert len(panel.table) == 1
     assert panel.table[0]["chance_percent"] == 100
+
+
+def test_what_is_not_there_has_no_map_and_what_is_at_the_edge_has_a_place(covered, pipeline):
+    assert [row["region"] for row in attention_maps(covered, ONCE).table] == [1, 2, 3]
+    image, label_map = two_squares(48, 30)  # 20 of 32 rows, so that cells of 8 lie partly beyond
+    edge = torch.zeros_like(label_map)
+    edge[27:, 10:30] = 1
+    row = attention_maps(LatentImage.encode(pipeline, image, edge), ONCE).table[1]
+    assert row["chance_percent"] > 0 and row["in_place_percent"] > 0

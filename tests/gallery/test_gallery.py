@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
+import torch
 from PIL import Image
 
-from gen.gallery.gallery import figures_table, title
+from gen.gallery.gallery import figures_table, open_pictures, title, write
 from gen.gallery.panel import Panel
-from image_utils.io import save_image
+from image_utils.io import save_image, save_label_map
 from image_utils.video import load_frames
 from scripts import gallery
 
@@ -53,6 +55,26 @@ def test_a_gallery_of_a_picture_by_a_pipeline(tmp_path, pipeline_folder, photo, 
     assert gallery.main([*words, "--out", str(out), "--overwrite"]) == 0
 
 
+def test_names_with_spaces_and_masks_among_the_pictures(tmp_path, pipeline, pipeline_folder, photo):
+    """A shell's `*.png` matches the label maps too; they are no pictures. A link in Markdown has no spaces."""
+    named = photo.rename(tmp_path / "my photo.png")
+    label_map = torch.zeros(40, 60, dtype=torch.int64)
+    label_map[10:24, 10:24] = 1
+    save_label_map(label_map, tmp_path / "my photo.mask.png")
+    words = ["--pipeline", str(pipeline_folder), "--panels", "feature_pca", "--out", str(tmp_path / "out")]
+    assert gallery.main([*words, "--images", *map(str, sorted(tmp_path.glob("*.png")))]) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"my photo_feature_pca.png", "gallery.md", "gallery.json"}
+    assert "](my%20photo_feature_pca.png)" in (tmp_path / "out" / "gallery.md").read_text()
+    assert [open_pictures(pipeline, [named], chosen)["my photo"].objects for chosen in (None, "classical")] == [[1], [1, 2]]
+
+
+def test_what_could_not_be_measured_is_null(tmp_path):
+    panel = Panel(Image.new("RGB", (1, 1)), {"worst_percent": math.nan}, table=[{"error_percent": math.inf}])
+    write(tmp_path, iter([("a", "edits", panel)]), {})
+    found = json.loads((tmp_path / "gallery.json").read_text())["pictures"]["a"]["edits"]
+    assert found == {"figures": {"worst_percent": None}, "table": [{"error_percent": None}]}
+
+
 def test_what_cannot_be_drawn_is_refused_before_anything_is_written(tmp_path, pipeline_folder, photo, capsys):
     def refused(*words):
         assert gallery.main(["--pipeline", str(pipeline_folder), "--out", str(tmp_path / "out"), *map(str, words)]) == 2
@@ -65,6 +87,8 @@ def test_what_cannot_be_drawn_is_refused_before_anything_is_written(tmp_path, pi
     assert "another picture is named photo" in refused("--images", photo, tmp_path / "other" / "photo.png")
     save_image(Image.new("RGB", (32, 32)), tmp_path / "empty.png")
     assert "no object was found" in refused("--images", tmp_path / "empty.png")
+    save_image(Image.new("L", (32, 32)), tmp_path / "photo.mask.png")
+    assert "label maps of pictures, and no picture" in refused("--images", tmp_path / "photo.mask.png")
     assert "num_inference_steps must be at least 1" in refused("--images", photo, "--steps", 0)
 
 

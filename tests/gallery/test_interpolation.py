@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from gen.editing.latent_image import LatentImage
 from gen.editing.operations import interpolate
-from gen.gallery.interpolation import another_frame, another_look, interpolation
+from gen.gallery.interpolation import _distances, another_frame, another_look, interpolation
 from gen.gallery.panel import NothingToShowError, Sampling
 from gen.scenes import clip, render, sample_scene
 from image_utils.convert import to_pil, to_tensor
@@ -56,6 +57,15 @@ def test_a_picture_alone_goes_on_to_its_next_object(wide, table):
         few = LatentImage.encode(table.pipeline, table.image, (table.regions.label_map()[0] == 1).long() * objects)
         with pytest.raises(NothingToShowError, match=message):
             another_look(few)
+
+
+def test_what_fills_the_square_is_no_distance(wide):
+    """Noise below a picture that is wider than high changes no figure."""
+    painted = wide.paint_pixels(*(interpolate(wide.latents, 1, wide.latents, 2, weight) for weight in (0.1, 0.5, 0.9)))
+    everywhere = replace(painted, changed=torch.ones_like(painted.changed))
+    noisy = everywhere.pixel_values.clone()
+    noisy[:, :, 21:] += torch.arange(3.0)[:, None, None, None]  # 48 x 32 in a square of 32
+    assert _distances(wide, replace(everywhere, pixel_values=noisy)) == _distances(wide, everywhere)
 
 
 def test_what_is_no_way_is_refused(wide):

@@ -8,6 +8,7 @@ import torch
 
 from gen import LatentImage
 from gen.data.batch import View
+from gen.evaluation.image_metrics import psnr
 from gen.gallery.mask_dropout import encode_kept, mask_dropout
 from gen.gallery.panel import Sampling
 from gen.models.tiny import tiny_region_diffusion
@@ -38,6 +39,12 @@ def test_a_probability_of_nothing_drops_nothing_and_of_one_everything(table, wid
     empty = table.paint_pixels(encode_kept(table, torch.arange(6)[None] == 0), context=False).pixel_values
     error = ((empty - table.pixel_values) / 2).square().mean(1)[table.regions.masks[:, 0]].mean()
     assert every["psnr_of_kept_db"] == pytest.approx(float(-10 * error.log10()), abs=1e-2)
+
+
+def test_what_fills_the_square_does_not_count(wide):
+    painted = wide.paint_pixels(wide.latents, context=False, num_inference_steps=1).pixel_values
+    own = psnr(painted[:, :, :21], wide.pixel_values[:, :, :21])  # 48 x 32 in a square of 32
+    assert mask_dropout(wide, num_draws=1, sampling=ONE_STEP).figures["psnr_of_all_db"] == pytest.approx(float(own), abs=1e-3)
 
 
 def test_tokens_of_crops_do_not_know_what_was_erased_and_others_do(table, wide):

@@ -11,8 +11,9 @@ from PIL import Image
 
 from gen import LatentImage, edits
 from gen.gallery.panel import Panel, Sampling, stacked, subject
-from gen.gallery.position_sweep import position_sweep
+from gen.gallery.position_sweep import _cross, position_sweep
 from gen.gallery.unchanged import centroid_errors, difference_map, psnr_elsewhere
+from gen.models.tiny import tiny_pipeline
 from gen.scenes import SceneSpec, render
 from image_utils.convert import to_pil
 
@@ -74,6 +75,22 @@ def test_an_object_from_edge_to_edge_is_swept_too(pipeline):
     label_map[10:20] = 1
     picture = LatentImage.encode(pipeline, Image.new("RGB", (32, 32), "grey"), label_map)
     assert len({row["dx"] for row in position_sweep(picture, sampling=Sampling(num_inference_steps=1)).table}) == 7
+
+
+def test_its_centre_stays_in_the_picture_however_numbers_are_rounded():
+    """40 x 16 pixels in a square of 40: in fp32 the lower edge, 0.4, is above 0.4."""
+    label_map = torch.zeros(16, 40, dtype=torch.int64)
+    label_map[:, 10:20] = 1
+    picture = LatentImage.encode(tiny_pipeline(resolution=40, num_regions=3), Image.new("RGB", (40, 16), "grey"), label_map)
+    assert len({row["dy"] for row in position_sweep(picture, sampling=Sampling(num_inference_steps=1)).table}) == 7
+
+
+def test_a_corner_leaves_room_for_regions_and_differences():
+    cells = [(0, k) for k in range(7)] + [(k, 0) for k in range(1, 7)]
+    legend = [(Image.new("RGB", (64, 64), colour), colour) for colour in ("red", "blue")]
+    sheet = np.asarray(_cross([Image.new("RGB", (64, 64), "lime")] * 13, cells, [""] * 13, legend, ""))
+    for colour, count in (((0, 255, 0), 13), ((255, 0, 0), 1), ((0, 0, 255), 1)):
+        assert (sheet == colour).all(-1).sum() == count * 64 * 64
 
 
 def test_the_subject_has_room(table):

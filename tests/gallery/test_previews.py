@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
+import torch
 from accelerate.state import AcceleratorState
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from configs.hydra import runnable
+from gen.data.scenes import Scenes
 from gen.gallery import PANELS, Previews
 from gen.gallery.panel import Sampling
 from gen.gallery.previews import draw_panel
@@ -17,12 +21,23 @@ from train import train
 
 
 @pytest.mark.parametrize("name", PANELS)
-@pytest.mark.parametrize("kind", ["wide", "single", "bare", "covered"])
+@pytest.mark.parametrize("kind", ["wide", "single", "bare", "covered", "whole", "strip"])
 def test_a_panel_draws_any_picture(name, kind, request):
-    """One that is not square, one with a single object, one without any, one without a background: none ends a training."""
-    panel = draw_panel(name, request.getfixturevalue(kind), Sampling(num_inference_steps=1))
+    """Not square, with a single object, without any, without a background, all one object, a thin strip: none ends a training."""
+    with torch.no_grad():  # as a training's previews
+        panel = draw_panel(name, request.getfixturevalue(kind), Sampling(num_inference_steps=1))
     assert panel.image.width > 100 and np.asarray(panel.image).std() > 0
     assert all(np.isfinite(value) for value in panel.figures.values())
+
+
+def test_weights_that_have_diverged_cost_a_sheet_and_no_training(pipeline, caplog):
+    """What paints nothing is left out and logged; what needs no painting is there."""
+    diverged = copy.deepcopy(pipeline)
+    torch.nn.init.constant_(diverged.unet.conv_out.bias, torch.nan)
+    batch = Scenes(resolution=32, num_regions=5, num_validation=2).validation_batch()
+    sheets = Previews(panels=("edits", "saliency_maps"))(diverged, batch, 1)
+    assert list(sheets) == ["saliency_maps"]
+    assert "previews.panels: edits could not be drawn" in caplog.text and "not finite" in caplog.text
 
 
 def test_a_run_shows_the_chosen_panels_on_disk_and_in_tensorboard(tmp_path, monkeypatch):

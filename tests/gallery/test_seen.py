@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from gen.gallery.panel import shown
-from gen.gallery.seen import CHECK, GREYS, as_pictures, in_square, numbered, over_checkerboard, without
+from gen.gallery.panel import shown, within_picture
+from gen.gallery.seen import CHECK, GREYS, as_pictures, numbered, over_checkerboard, without
 from image_utils.convert import to_pil
 
 
@@ -17,8 +17,8 @@ def pixels(image: Image.Image) -> np.ndarray:
 
 def test_the_square_is_cut_to_the_picture(wide):
     square = wide.pixel_values
-    cut = in_square(wide, square)
-    assert cut.shape[-2:] == (21, 32)  # 70 x 45 in a square of 32
+    cut = within_picture(wide, square)
+    assert cut.shape[-2:] == (21, 32)  # 48 x 32 in a square of 32
     assert torch.equal(square[..., 21:, :], cut[..., -1:, :].expand(-1, -1, 11, -1))  # the rest repeats the last row
     assert (pixels(as_pictures(wide, square)[0]) == pixels(to_pil(cut[0]))).all()
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
+from gen import edits
 from gen.evaluation.image_metrics import psnr
 from gen.gallery.panel import Sampling
 from gen.gallery.single_tokens import draft, single_tokens, sprite_pictures
@@ -18,6 +20,16 @@ def test_regions_alone_look_as_in_the_picture(table):
     assert [row["region"] for row in panel.table] == [0, 1, 2, 3, 4]
     assert all(row["psnr_alone_db"] > 20 for row in panel.table)  # grey would be below 15
     assert panel.figures["psnr_of_objects_alone_db"] == sum(row["psnr_alone_db"] for row in panel.table[1:]) / 4
+
+
+def test_what_fills_the_square_does_not_count(wide):
+    """It belongs to the background, but is no part of the picture."""
+    found = single_tokens(wide, Sampling(num_inference_steps=1)).table[0]["psnr_alone_db"]
+    alone = edits.remove(edits.remove(wide.latents, 1), 2)
+    painted = wide.paint_pixels(wide.latents, alone, context=False, num_inference_steps=1).pixel_values[1:]
+    rows = slice(0, 21)  # 48 x 32 in a square of 32
+    own = psnr(painted[:, :, rows], wide.pixel_values[:, :, rows], wide.regions.masks[:, 0, rows])
+    assert found == pytest.approx(float(own), abs=1e-4)
 
 
 def test_a_sprite_has_its_boxs_proportions(table):

@@ -7,8 +7,7 @@ import torch
 
 from gen.data.augment import Augmentation
 from gen.evaluation.image_metrics import psnr
-from gen.gallery.panel import Sampling
-from gen.gallery.seen import in_square
+from gen.gallery.panel import Sampling, within_picture
 from gen.gallery.views import augmented_views
 from gen.regions import Regions
 
@@ -24,10 +23,10 @@ def test_views_that_are_the_picture_are_its_reconstruction(table):
 def test_what_lies_beyond_the_picture_belongs_to_no_region_and_does_not_count(wide):
     sampling = Sampling(num_inference_steps=1)
     found = augmented_views(wide, NEVER, NEVER, 1, sampling).figures["psnr_of_target_view_db"]
-    inside = torch.arange(32)[:, None].expand(32, 32) < 21  # 70 x 45 in a square of 32
+    inside = torch.arange(32)[:, None].expand(32, 32) < 21  # 48 x 32 in a square of 32
     latents = wide.pipeline.encode(wide.pixel_values, Regions(wide.regions.masks & inside, wide.regions.valid))
     painted = wide.pipeline.decode(latents, num_inference_steps=1, generator=torch.Generator().manual_seed(0))
-    assert found == pytest.approx(float(psnr(in_square(wide, painted), in_square(wide, wide.pixel_values))), abs=1e-3)
+    assert found == pytest.approx(float(psnr(within_picture(wide, painted), within_picture(wide, wide.pixel_values))), abs=1e-3)
 
 
 def test_the_shipped_model_follows_the_targets_poses(table):

@@ -73,6 +73,13 @@ def test_docstrings_are_shown_whole(page, package):
             assert re.sub(r"[\[\]`]", "", " ".join(returned[1].split())) in words, signed
 
 
+def test_what_is_returned_is_told_to_its_end(page, package):
+    """A second line is no second value, and words before a colon are no type."""
+    for path in ("gallery.position_sweep.position_sweep", "gallery.mask_dropout.mask_dropout"):
+        told = re.search(r"\n *Returns:\n(.+?)(\n\n|$)", package[path].docstring.value + "\n\n", re.DOTALL)
+        assert told and " ".join(told[1].split()) in page, path
+
+
 def test_links_lead_to_a_place_on_the_page_or_to_a_file(repository, page):
     headings = {title.lower().replace(" ", "-") for title in re.findall(r"^## (.+)$", page, re.MULTILINE)}
     places = headings | set(re.findall(r'<a id="([\w.]+)">', page))
