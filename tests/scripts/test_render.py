@@ -1,4 +1,4 @@
-"""The render command: the examples are what it writes, frames of clips too; what would be overwritten is refused before anything is written."""
+"""The render command: the examples are what it writes, frames of clips too; what would be overwritten is refused before."""
 
 from __future__ import annotations
 
