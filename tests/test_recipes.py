@@ -13,6 +13,8 @@ from configs.store import merged
 from tests.one_step import TINY, TINY_STABLE_DIFFUSION, assert_trains_and_reloads, composed, toy_backbone
 
 SMALL = [name for name in RECIPES if not name.endswith("_paper")]
+# At their papers' scale these take many seconds each, of parts that the others have too.
+LARGE = ("break_a_scene", "channel_concat", "paired_frames", "rotation")
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -20,7 +22,7 @@ def test_a_recipe_trains_a_step_and_its_pipeline_reloads(name, tmp_path):
     assert_trains_and_reloads(composed(f"+experiment={name}", *TINY), tmp_path / "pipeline")
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in SMALL])
 def test_a_recipe_at_its_papers_scale_trains_a_step_with_toy_weights(name, stable_diffusion, tmp_path):
     """The same classes as with the real weights; only names, widths and sizes are replaced."""
     chosen = composed(f"+experiment={name}_paper")

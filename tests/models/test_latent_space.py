@@ -87,7 +87,10 @@ def taesd(shared_data, tmp_path_factory) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize(("name", "least"), [("astronaut", 25.0), ("chelsea", 27.0), ("coffee", 25.0)])
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [("chelsea", 27.0), pytest.param("astronaut", 25.0, marks=pytest.mark.slow), pytest.param("coffee", 25.0, marks=pytest.mark.slow)],
+)
 def test_real_weights_bring_a_photograph_back(taesd, photographs, name, least):
     """TAESD at 512 px, in decibels: scaling and value range are the right ones, and latents have about unit range."""
     pixels = convert.to_tensor(photographs[name].convert("RGB").resize((512, 512)))[None]

@@ -227,7 +227,8 @@ def test_loader_workers_ignore_the_signals_that_stop_a_run(tmp_path):
     assert not [worker for worker in workers if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE]
 
 
-@pytest.mark.parametrize("line", [5, pytest.param(7, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("line", [5, 7])
 def test_tensorboard_shows_every_step_once_after_a_kill(tmp_path, repository, line):
     options = {"max_train_steps": 60, "checkpointing_steps": 4, "log_with": "tensorboard"}
     process = _toy(repository, tmp_path, options, "--kill_at_lines", line)

@@ -97,7 +97,8 @@ def test_what_a_launcher_says_to_its_processes_is_no_part_of_the_command(tmp_pat
     monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)  # a notebook, whose words start nothing
     for name, value in {"ACCELERATE_DYNAMO_BACKEND": "no", "ACCELERATE_USE_CPU": "True", "KMP_BLOCKTIME": "1", "MKL_CBWR": "AVX2"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
     train(tmp_path, max_train_steps=1)
     start = json.loads((tmp_path / "start.json").read_text())
     assert start["environment"] == {"MKL_CBWR": "AVX2", "ACCELERATE_USE_CPU": "true"}
