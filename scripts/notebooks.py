@@ -13,6 +13,7 @@ from pathlib import Path
 
 try:
     import jupytext
+    from jupyter_client.manager import KernelManager
     from nbclient import NotebookClient
     from nbformat import NotebookNode
 except ImportError as error:
@@ -25,7 +26,9 @@ def executed(path: Path) -> NotebookNode:
     """Run a notebook's text in a kernel of its own and return it with its outputs."""
     notebook = jupytext.read(path)
     metadata = dict(notebook.metadata)  # before the run adds the version of Python and the state of widgets
-    client = NotebookClient(notebook, timeout=600, record_timing=False, coalesce_streams=True, resources={"metadata": {"path": FOLDER}})
+    # The asynchronous client misses a reply now and then and sleeps until the cell's time is over; the blocking one does not.
+    options = {"kernel_manager_class": KernelManager, "record_timing": False, "resources": {"metadata": {"path": FOLDER}}}
+    client = NotebookClient(notebook, timeout=600, coalesce_streams=True, **options)
     # The kernel warns that it talks to us without encryption; kernels that share one history on the disk wait for each other.
     client.extra_arguments = ["--log-level=CRITICAL", "--HistoryManager.hist_file=:memory:"]
     client.execute(env={**os.environ, "PYTHONPATH": str(FOLDER.parents[1]), "TQDM_DISABLE": "1"})
