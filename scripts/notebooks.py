@@ -14,8 +14,7 @@ from pathlib import Path
 try:
     import jupytext
     from jupyter_client.manager import KernelManager
-    from nbclient import NotebookClient
-    from nbformat import NotebookNode
+    from nbclient.client import NotebookClient, NotebookNode
 except ImportError as error:
     sys.exit(f"{error}; what notebooks need comes with: pip install -c constraints.txt -e '.[notebooks]'")
 
@@ -26,11 +25,10 @@ def executed(path: Path) -> NotebookNode:
     """Run a notebook's text in a kernel of its own and return it with its outputs."""
     notebook = jupytext.read(path)
     metadata = dict(notebook.metadata)  # before the run adds the version of Python and the state of widgets
-    # The asynchronous client misses a reply now and then and sleeps until the cell's time is over; the blocking one does not.
-    options = {"kernel_manager_class": KernelManager, "record_timing": False, "resources": {"metadata": {"path": FOLDER}}}
-    client = NotebookClient(notebook, timeout=600, coalesce_streams=True, **options)
-    # The kernel warns that it talks to us without encryption; kernels that share one history on the disk wait for each other.
-    client.extra_arguments = ["--log-level=CRITICAL", "--HistoryManager.hist_file=:memory:"]
+    # The blocking client: the asynchronous one misses a reply now and then, and sleeps until the cell's time is over.
+    how = {"kernel_manager_class": KernelManager, "record_timing": False, "coalesce_streams": True, "timeout": 600}
+    client = NotebookClient(notebook, resources={"metadata": {"path": FOLDER}}, **how)
+    client.extra_arguments = ["--log-level=CRITICAL", "--HistoryManager.hist_file=:memory:"]  # no warnings, no shared history
     client.execute(env={**os.environ, "PYTHONPATH": str(FOLDER.parents[1]), "TQDM_DISABLE": "1"})
     notebook.metadata = metadata
     for number, cell in enumerate(notebook.cells, 1):
@@ -53,9 +51,9 @@ def main(arguments: list[str] | None = None) -> None:
         if not path.exists():
             parser.error(f"there is no notebook {path}; choose from {', '.join(sorted(path.stem for path in FOLDER.glob('*.py')))}")
         start, notebook = time.monotonic(), executed(path)
+        print(f"{path.stem}: {time.monotonic() - start:.0f} s", flush=True)
         if not options.check:
             jupytext.write(notebook, path.with_suffix(".ipynb"))
-        print(f"{path.stem}: {time.monotonic() - start:.0f} s", flush=True)
 
 
 if __name__ == "__main__":
