@@ -9,13 +9,15 @@
 # ---
 
 # %% [markdown]
-# # Latents of a picture
-#
-# Everything in this project works on one kind of value: a picture as a set of regions, each with tokens that say *what* it is and a pose
-# that says *where* it is. This notebook looks at them before anything is edited.
-#
-# The picture is a rendered scene of 64 x 64 pixels; a file beside it says which pixels belong to which object. For a picture of your own
-# the regions come from a segmenter: [My own photo](7_my_own_photo.ipynb).
+"""
+# Latents of a picture
+
+Everything in this project works on one kind of value: a picture as a set of regions, each with tokens that say *what* it is and a pose
+that says *where* it is. This notebook looks at them before anything is edited.
+
+The picture is a rendered scene of 64 x 64 pixels; a file beside it says which pixels belong to which object. For a picture of your own
+the regions come from a segmenter: [My own photo](7_my_own_photo.ipynb).
+"""
 
 # %%
 from gen import LatentImage, RegionPipeline

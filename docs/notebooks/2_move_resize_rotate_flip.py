@@ -9,11 +9,13 @@
 # ---
 
 # %% [markdown]
-# # Move, resize, rotate, flip
-#
-# A picture is held as latents, some for each region: *what* it is (tokens) and *where* it is (a pose: centre, size, angle, flip). An
-# edit changes the numbers of a pose and leaves the tokens as they are; the decoder paints what the numbers say. A moved object takes four
-# lines:
+"""
+# Move, resize, rotate, flip
+
+A picture is held as latents, some for each region: *what* it is (tokens) and *where* it is (a pose: centre, size, angle, flip). An
+edit changes the numbers of a pose and leaves the tokens as they are; the decoder paints what the numbers say. A moved object takes four
+lines:
+"""
 
 # %%
 from gen import LatentImage, RegionPipeline, edits

@@ -9,11 +9,13 @@
 # ---
 
 # %% [markdown]
-# # Remove and fill in
-#
-# A picture's latents are a set. To remove an object is to take its tokens out of the set; the decoder paints what is left, and what it
-# knows of floors and shadows fills the hole. The model was trained for that: it saw pairs of scenes with and without an object, and at
-# random some regions were hidden from it.
+"""
+# Remove and fill in
+
+A picture's latents are a set. To remove an object is to take its tokens out of the set; the decoder paints what is left, and what it
+knows of floors and shadows fills the hole. The model was trained for that: it saw pairs of scenes with and without an object, and at
+random some regions were hidden from it.
+"""
 
 # %%
 from gen import LatentImage, RegionPipeline, edits

@@ -9,15 +9,17 @@
 # ---
 
 # %% [markdown]
-# # Interpolate
-#
-# Latents are numbers, so there is a point halfway between any two of them. `edits.interpolate` takes an object of one picture on its way
-# to an object of another, in tokens and in pose, and leaves all else as it is. Here it is the same object in two frames of a clip, and
-# then the same object with two looks. Both are rendered, so what should be seen on the way is known.
-#
-# ## Between two frames
-#
-# A clip of nine frames, in which the objects slide and turn; the model is given the first and the last.
+"""
+# Interpolate
+
+Latents are numbers, so there is a point halfway between any two of them. `edits.interpolate` takes an object of one picture on its way
+to an object of another, in tokens and in pose, and leaves all else as it is. Here it is the same object in two frames of a clip, and
+then the same object with two looks. Both are rendered, so what should be seen on the way is known.
+
+## Between two frames
+
+A clip of nine frames, in which the objects slide and turn; the model is given the first and the last.
+"""
 
 # %%
 from pathlib import Path

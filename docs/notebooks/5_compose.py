@@ -9,10 +9,12 @@
 # ---
 
 # %% [markdown]
-# # Compose: objects from two pictures in one
-#
-# A picture is a set of region latents, and a set can take in a member from elsewhere. An object's tokens were read from its own pixels
-# alone, so they mean the same in any other picture of the same encoder.
+"""
+# Compose: objects from two pictures in one
+
+A picture is a set of region latents, and a set can take in a member from elsewhere. An object's tokens were read from its own pixels
+alone, so they mean the same in any other picture of the same encoder.
+"""
 
 # %%
 from dataclasses import replace

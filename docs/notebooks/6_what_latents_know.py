@@ -9,11 +9,13 @@
 # ---
 
 # %% [markdown]
-# # What do the latents know?
-#
-# An edit can be no better than what the tokens hold: all of what the object is, nothing of where it stands, nothing of its neighbours. Each
-# of the three can be measured. The scenes are rendered, so the truth about every object is at hand, and the weights were not trained on
-# them.
+"""
+# What do the latents know?
+
+An edit can be no better than what the tokens hold: all of what the object is, nothing of where it stands, nothing of its neighbours. Each
+of the three can be measured. The scenes are rendered, so the truth about every object is at hand, and the weights were not trained on
+them.
+"""
 
 # %%
 import torch

@@ -9,9 +9,11 @@
 # ---
 
 # %% [markdown]
-# # My own photo
-#
-# Put the path of any picture here. Without one, a photograph that comes with scikit-image is taken.
+"""
+# My own photo
+
+Put the path of any picture here. Without one, a photograph that comes with scikit-image is taken.
+"""
 
 # %%
 my_picture = None  # such as "holiday.jpg"

@@ -283,14 +283,14 @@ class LatentImage:
         count = len(after.valid)
         prompts = [prompt] * count if prompt is not None else [caption_of_present(self.caption, row) for row in after.valid.tolist()]
         control = self.control if all(item is self.latents for item in latents) else None
-        painted = []
+        source, painted = self.pixel_values, []
         for first in range(0, count, AT_ONCE):
             some = after[first : first + AT_ONCE]
             rows = [0] * len(some.valid)
             painted.append(
                 paint_edited(
                     self.pipeline,
-                    self.pixel_values[rows],
+                    source[rows],
                     self.regions[rows],
                     self.latents[rows],
                     some,

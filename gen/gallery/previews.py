@@ -62,9 +62,10 @@ class Previews:
 
         sampling = Sampling(num_inference_steps=num_inference_steps)
         sheets: dict[str, Image.Image] = {}
+        pictures: list[LatentImage] = []
         for name in self.panels:
             try:
-                pictures = self._pictures(pipeline, batch)
+                pictures = pictures or self._pictures(pipeline, batch)
                 sheets[name] = stacked([draw_panel(name, picture, sampling) for picture in pictures]).image
             except Exception:  # whatever it is, it is no reason to end a training
                 logger.exception("previews.panels: %s could not be drawn and is left out", name)

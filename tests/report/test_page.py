@@ -286,11 +286,11 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path):
 def test_the_command_starts_as_many_processes_in_the_same_folder_and_environment(tmp_path):
     folder = write_run(tmp_path / "toy")
     words = ["../train.py", "+mode=tiny", "dataset.validation_prompt=it's a $HOME"]
-    write_json(folder / "start.json", {"words": words, "working_directory": "/work/here", "environment": {"OMP_NUM_THREADS": "2"}})
+    write_json(folder / "start.json", {"words": words, "working_directory": "/elsewhere/here", "environment": {"OMP_NUM_THREADS": "2"}})
     command = read_run(folder).command
     assert command.startswith("env OMP_NUM_THREADS=2 python ../train.py +mode=tiny ")
     assert shlex.split(command)[3:] == words
-    assert "In /work/here." in Elements(run_page([folder])).words
+    assert "In /elsewhere/here." in Elements(run_page([folder])).words
     write_json(folder / "start.json", {"words": ["train.py"], "num_processes": 16, "num_machines": 2, "working_directory": "/work"})
     launch = "python -m accelerate.commands.launch --multi_gpu --num_processes 16 --num_machines 2"
     assert read_run(folder).command == f"{launch} --machine_rank RANK --main_process_ip ADDRESS --main_process_port PORT train.py"
