@@ -99,6 +99,10 @@ def test_it_tells_a_story_and_has_sliders(notebook):
     assert [source for source in sources if "def show(" in source and source.count("show(") > 1], "called plainly, too"
 
 
+def test_its_text_begins_with_a_docstring(text):
+    assert ast.get_docstring(ast.parse(text.read_text(encoding="utf-8")))
+
+
 def test_its_links_lead_somewhere(notebook):
     words = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
     links = [link for link in re.findall(r"\]\(([^)#\s]+)", words) if "://" not in link]

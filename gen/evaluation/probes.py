@@ -100,6 +100,12 @@ def fit_ridge(features: Float[Tensor, "m f"], targets: Float[Tensor, "m k"], see
     return _select(fit, lambda found, rows: float(explained(found(features[rows]), targets[rows]).mean()), len(features), seed)
 
 
+def distances(train: Float[Tensor, "m f"], features: Float[Tensor, "p f"]) -> Float[Tensor, "p m"]:
+    """Return how far objects are from those of `train`: 1 - cosine of the features, standardised as `train` is, in [0, 2]."""
+    standard = Standard.of(train)
+    return 1 - F.normalize(standard(features), dim=-1) @ F.normalize(standard(train), dim=-1).mT
+
+
 def nearest_votes(
     train: Float[Tensor, "m f"],
     labels: Int[Tensor, " m"],
@@ -109,8 +115,6 @@ def nearest_votes(
     temperature: float = _TEMPERATURE,
 ) -> Float[Tensor, "p k"]:
     """Let each object's nearest neighbours vote for its class; a vote is exp(-distance / temperature), so it falls with the distance.
-
-    Distance is 1 - cosine of the standardised features, in [0, 2].
 
     Args:
         train: features of the objects that vote.
@@ -125,9 +129,7 @@ def nearest_votes(
 
     Source: the weighting is that of Wu et al. 2018, arXiv 1805.01978, section 3.4.
     """
-    standard = Standard.of(train)
-    distance = 1 - F.normalize(standard(features), dim=-1) @ F.normalize(standard(train), dim=-1).mT
-    nearest, index = distance.topk(min(neighbours, len(train)), largest=False)
+    nearest, index = distances(train, features).topk(min(neighbours, len(train)), largest=False)
     weights = torch.softmax(-nearest / temperature, -1)
     return torch.zeros(len(features), num_classes).scatter_add_(1, labels[index], weights)
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
 from gen import scenes
-from gen.evaluation.probes import CLASSES, Standard
+from gen.evaluation.probes import CLASSES, distances
 from gen.evaluation.tokens import TokenSet
 from gen.regions import Regions
 from image_utils.convert import to_pil
@@ -32,7 +31,7 @@ class Neighbours:
 
 
 def nearest(library: TokenSet, queries: TokenSet, count: int) -> Neighbours:
-    """Find each query's nearest objects by the distance of `gen.evaluation.probes.nearest_votes`.
+    """Find each query's nearest objects by `gen.evaluation.probes.distances`.
 
     Args:
         library: objects that are found.
@@ -48,10 +47,8 @@ def nearest(library: TokenSet, queries: TokenSet, count: int) -> Neighbours:
         raise ValueError(
             f"queries of {queries.features.shape[1]} numbers among objects of {library.features.shape[1]}; read both with one pipeline"
         )
-    standard = Standard.of(library.features)
-    distance = 1 - F.normalize(standard(queries.features), dim=-1) @ F.normalize(standard(library.features), dim=-1).mT
-    found, rows = distance.topk(count, largest=False)
-    return Neighbours(rows, found)
+    distance, rows = distances(library.features, queries.features).topk(count, largest=False)
+    return Neighbours(rows, distance)
 
 
 def alike(found: Neighbours, library: TokenSet, queries: TokenSet, name: str) -> Float[Tensor, " p"]:
